@@ -1,0 +1,26 @@
+package apron
+
+import "net/netip"
+
+// Route sends the requests of some hosts to the instances of one revision.
+type Route struct {
+	Hosts       []string // lower case, without port
+	Service     ServiceID
+	ServiceName string
+	Revision    RevisionID
+	Concurrency int       // requests at a time per instance (MaxConcurrency of the auto scaling configuration)
+	Backends    []Backend // instances that may be sent requests; empty: every request is answered 503
+}
+
+// Backend is one instance a route may send requests to.
+type Backend struct {
+	Instance InstanceID
+	Addr     netip.AddrPort
+}
+
+// RouteTable is everything the router needs to send a request on its way. It is immutable once
+// published: a change is a new table with a higher Version.
+type RouteTable struct {
+	Version uint64 // grows with every table a control plane publishes
+	Routes  []Route
+}

@@ -1,0 +1,213 @@
+package apron
+
+import (
+	"slices"
+	"strconv"
+	"time"
+)
+
+// ServiceID identifies a service for good: 32 lower-case hex digits, the last part of its ARN.
+type ServiceID string
+
+// ServiceStatus is where a service stands (API shape ServiceStatus).
+type ServiceStatus string
+
+// The service statuses. DELETED and DELETE_FAILED are terminal but for another delete.
+const (
+	ServiceCreateFailed        ServiceStatus = "CREATE_FAILED"
+	ServiceRunning             ServiceStatus = "RUNNING"
+	ServiceDeleted             ServiceStatus = "DELETED"
+	ServiceDeleteFailed        ServiceStatus = "DELETE_FAILED"
+	ServicePaused              ServiceStatus = "PAUSED"
+	ServiceOperationInProgress ServiceStatus = "OPERATION_IN_PROGRESS"
+)
+
+// Service is one App Runner service.
+//
+// Config is what Describe shows: the requested configuration while an operation runs, the active
+// one afterwards. Active and Candidate say which revisions exist in the engine.
+type Service struct {
+	ID        ServiceID
+	Scope     Scope
+	Name      string // 4-40 characters, unique in the scope among services that are not going away
+	Host      string // default domain: host name only, no scheme, no port
+	Status    ServiceStatus
+	Config    ServiceConfiguration
+	Active    RevisionID // serves requests; empty: none
+	Candidate RevisionID // being deployed by the operation in progress; empty: none
+	CreatedAt time.Time
+	UpdatedAt time.Time
+	DeletedAt time.Time // zero unless Status is ServiceDeleted
+}
+
+// ARN returns the service's full ARN.
+func (s Service) ARN() ARN {
+	return ARN{Scope: s.Scope, Type: ResourceService, Name: s.Name, ID: string(s.ID)}
+}
+
+// Allows reports whether an operation of type t may start in status s (App Runner developer
+// guide, "service statuses"; reference/behaviour.md §1.1).
+func (s ServiceStatus) Allows(t OperationType) bool {
+	switch t {
+	case OperationUpdate:
+		return s == ServiceRunning || s == ServiceCreateFailed
+	case OperationStartDeployment, OperationPause:
+		return s == ServiceRunning
+	case OperationResume:
+		return s == ServicePaused
+	case OperationDelete:
+		return s == ServiceRunning || s == ServicePaused || s == ServiceCreateFailed || s == ServiceDeleteFailed
+	default: // OperationCreate makes the service, it never meets one
+		return false
+	}
+}
+
+// ServiceConfiguration is everything a client can configure about a service. A value that has
+// passed Defaulted and Validate has every member filled that Describe shows.
+type ServiceConfiguration struct {
+	Source        SourceConfiguration
+	Instance      InstanceConfiguration
+	HealthCheck   HealthCheck
+	Network       NetworkConfiguration
+	Observability *ServiceObservability // nil: never configured, not shown
+	AutoScaling   ARN                   // full ARN of an auto scaling configuration revision
+	KMSKey        string                // ARN of the customer's key; empty: Apron's own
+}
+
+// SourceConfiguration says where a service's code comes from: exactly one of Image and Code.
+type SourceConfiguration struct {
+	Image           *ImageRepository
+	Code            *CodeRepository
+	AutoDeployments bool
+	AccessRoleARN   string // empty: absent
+	ConnectionARN   string // empty: absent
+}
+
+// ImageRepositoryType tells a private registry from a public one (API shape ImageRepositoryType).
+type ImageRepositoryType string
+
+// The image repository types.
+const (
+	ImageRepositoryECR       ImageRepositoryType = "ECR"
+	ImageRepositoryECRPublic ImageRepositoryType = "ECR_PUBLIC"
+)
+
+// ImageRepository is an image as the client named it, and how to run it.
+type ImageRepository struct {
+	Identifier string // any OCI image reference
+	Type       ImageRepositoryType
+	Run        RunConfiguration
+}
+
+// CodeRepository is source code as the client named it, and how to build and run it.
+type CodeRepository struct {
+	URL                 string
+	Branch              string
+	SourceDirectory     string // as sent; "/" when absent
+	ConfigurationSource string // REPOSITORY or API
+	Values              *CodeConfigurationValues
+}
+
+// CodeConfigurationValues is a build configuration given by the API instead of apprunner.yaml.
+type CodeConfigurationValues struct {
+	Runtime      string // API enum Runtime
+	BuildCommand string // sensitive; empty: absent
+	Run          RunConfiguration
+}
+
+// RunConfiguration says how one process of the application is started. Its commands, names and
+// values are sensitive: never log them.
+type RunConfiguration struct {
+	Port         string // decimal 1-65535; "8080" by default
+	StartCommand string // empty: what the image says
+	Env          map[string]string
+	Secrets      map[string]string // variable name to secret or parameter ARN
+}
+
+// PortNumber returns the port as a number. A configuration that passed Validate always has one.
+func (r RunConfiguration) PortNumber() uint16 {
+	n, err := strconv.ParseUint(r.Port, 10, 16)
+	if err != nil {
+		return 0
+	}
+	return uint16(n)
+}
+
+// Run returns how the application is started, whichever kind of source it has.
+func (s SourceConfiguration) Run() RunConfiguration {
+	switch {
+	case s.Image != nil:
+		return s.Image.Run
+	case s.Code != nil && s.Code.Values != nil:
+		return s.Code.Values.Run
+	default:
+		return RunConfiguration{}
+	}
+}
+
+// InstanceConfiguration is the size of one instance.
+type InstanceConfiguration struct {
+	MilliCPU  int    // 250, 500, 1000, 2000 or 4000
+	MemoryMiB int    // as allowed for the CPU
+	RoleARN   string // empty: no instance role
+}
+
+// memoryFor lists the memory sizes (MiB) App Runner allows for each CPU size (developer guide,
+// "supported configurations").
+var memoryFor = map[int][]int{
+	250:  {512, 1024},
+	500:  {1024},
+	1000: {2048, 3072, 4096},
+	2000: {4096, 6144},
+	4000: {8192, 10240, 12288},
+}
+
+// Validate reports a CPU and memory pair that App Runner does not offer, as an Invalid Fault.
+func (c InstanceConfiguration) Validate() error {
+	if !slices.Contains(memoryFor[c.MilliCPU], c.MemoryMiB) {
+		return Faultf(Invalid, "Invalid combination of Cpu and Memory: %d CPU units with %d MB. Memory sizes for this Cpu: %v",
+			c.MilliCPU*1024/1000, c.MemoryMiB, memoryFor[c.MilliCPU])
+	}
+	return nil
+}
+
+// HealthCheckProtocol is how readiness is probed.
+type HealthCheckProtocol string
+
+// The health check protocols.
+const (
+	HealthCheckTCP  HealthCheckProtocol = "TCP"
+	HealthCheckHTTP HealthCheckProtocol = "HTTP"
+)
+
+// HealthCheck is a service's health check (API shape HealthCheckConfiguration).
+type HealthCheck struct {
+	Protocol           HealthCheckProtocol
+	Path               string        // used by HTTP; "/" by default
+	Interval           time.Duration // whole seconds, 1-20
+	Timeout            time.Duration // whole seconds, 1-20
+	HealthyThreshold   int           // consecutive passes, 1-20
+	UnhealthyThreshold int           // consecutive failures, 1-20
+}
+
+// DefaultHealthCheck returns what App Runner uses when a client sends nothing.
+func DefaultHealthCheck() HealthCheck {
+	return HealthCheck{
+		Protocol: HealthCheckTCP, Path: "/",
+		Interval: 5 * time.Second, Timeout: 2 * time.Second,
+		HealthyThreshold: 1, UnhealthyThreshold: 5,
+	}
+}
+
+// NetworkConfiguration is how a service is reached and how it reaches out.
+type NetworkConfiguration struct {
+	Public        bool
+	VPCConnector  string // full ARN; empty: default egress
+	IPAddressType string // IPV4 or DUAL_STACK
+}
+
+// ServiceObservability is a service's tracing choice.
+type ServiceObservability struct {
+	Enabled       bool
+	Configuration string // full ARN; empty unless Enabled
+}
