@@ -1,0 +1,169 @@
+package router
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+var (
+	errNoInstance = errors.New("no instance to send the request to")
+	errOverloaded = errors.New("every instance is busy")
+)
+
+// breakerLimits bounds the requests that wait for a slot.
+type breakerLimits struct {
+	depth   int           // that wait at a time, per route
+	wait    time.Duration // each
+	changed func()        // called when a slot is taken or freed and when a request begins to wait; must not block
+}
+
+// breaker keeps the requests of one route within the limits of its instances: a request gets a
+// slot of an instance, or waits its turn, or is refused. It outlives the tables that name it, and
+// is where load is counted.
+type breaker struct {
+	limits  breakerLimits
+	set     atomic.Pointer[backendSet] // never nil; replaced by routes.install alone
+	waiting atomic.Int64               // length of queue; read without mu
+	refused atomic.Uint64              // requests turned away because every instance was busy
+
+	mu    sync.Mutex // guards queue
+	queue list.List  // of *waiter, oldest first
+}
+
+// waiter is a request that waits for a slot.
+type waiter struct {
+	tried []*target
+	ready chan *backend // gets the slot, or nil when there is no instance left; capacity 1
+}
+
+func newBreaker(limits breakerLimits) *breaker {
+	b := &breaker{limits: limits}
+	b.set.Store(&backendSet{})
+	return b
+}
+
+// acquire returns an instance with a slot reserved, none of those in tried. The caller must
+// release it. Errors: errNoInstance, errOverloaded (the queue is full, or no slot came free in
+// time), ctx's.
+func (b *breaker) acquire(ctx context.Context, tried []*target) (*backend, error) {
+	defer b.limits.changed()
+	for b.waiting.Load() == 0 { // nobody overtakes those who wait
+		set := b.set.Load()
+		if set.exhausted(tried) {
+			return nil, errNoInstance
+		}
+		if t := set.take(tried); t != nil {
+			return t, nil
+		}
+		// Full, unless the set was replaced meanwhile and its instances closed.
+		if b.set.Load() == set {
+			break
+		}
+	}
+	return b.wait(ctx, tried)
+}
+
+// release returns a slot and reports whether its instance is leaving and has now drained.
+func (b *breaker) release(t *target) (drained bool) {
+	drained = t.give()
+	// wait counts its request before it looks for a slot, and this frees the slot before it looks for
+	// someone waiting: one of the two sees the other.
+	if b.waiting.Load() > 0 {
+		b.dispatch()
+	}
+	b.limits.changed()
+	return drained
+}
+
+func (b *breaker) wait(ctx context.Context, tried []*target) (*backend, error) {
+	w := &waiter{tried: tried, ready: make(chan *backend, 1)}
+	at := b.enqueue(w)
+	if at == nil {
+		b.refused.Add(1)
+		return nil, errOverloaded
+	}
+	b.limits.changed()
+	b.dispatch()
+	timer := time.NewTimer(b.limits.wait)
+	defer timer.Stop()
+	var err error
+	select {
+	case t := <-w.ready:
+		return given(t)
+	case <-timer.C:
+		err = errOverloaded
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	if !b.dequeue(at) {
+		return given(<-w.ready) // its turn came at the same moment
+	}
+	if errors.Is(err, errOverloaded) {
+		b.refused.Add(1)
+	}
+	return nil, err
+}
+
+func given(t *backend) (*backend, error) {
+	if t == nil {
+		return nil, errNoInstance
+	}
+	return t, nil
+}
+
+// enqueue puts w at the end of the queue, or returns nil when the queue is full.
+func (b *breaker) enqueue(w *waiter) *list.Element {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.queue.Len() >= b.limits.depth {
+		return nil
+	}
+	b.waiting.Add(1)
+	return b.queue.PushBack(w)
+}
+
+// dequeue takes a waiter out of the queue and reports whether it was still there.
+func (b *breaker) dequeue(at *list.Element) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.remove(at)
+}
+
+func (b *breaker) remove(at *list.Element) bool {
+	if at.Value == nil {
+		return false
+	}
+	b.queue.Remove(at)
+	at.Value = nil
+	b.waiting.Add(-1)
+	return true
+}
+
+// dispatch gives free slots to those who wait, oldest first.
+func (b *breaker) dispatch() {
+	if b.waiting.Load() == 0 {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	set := b.set.Load()
+	for at := b.queue.Front(); at != nil; {
+		next := at.Next()
+		w := at.Value.(*waiter)
+		switch t := set.take(w.tried); {
+		case t != nil:
+			b.remove(at)
+			w.ready <- t
+		case set.exhausted(w.tried):
+			b.remove(at)
+			w.ready <- nil
+		case len(w.tried) == 0:
+			return // full, then also for everyone behind
+		}
+		at = next
+	}
+}

@@ -1,0 +1,281 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"apron"
+)
+
+// newTestRoutes returns a table with one route of n instances.
+func newTestRoutes(n, concurrency, depth int) *routes {
+	r := newRoutes(newDrain(), breakerLimits{depth: depth, wait: 5 * time.Second, changed: func() {}})
+	if err := r.install(testTable(1, n, concurrency)); err != nil {
+		panic(err)
+	}
+	return r
+}
+
+// testTable returns a table of one route; its instances are those of the revision.
+func testTable(revision, n, concurrency int) apron.RouteTable {
+	route := apron.Route{
+		Hosts: []string{"web.example.com"}, Service: "web", Concurrency: concurrency,
+		Revision: apron.RevisionID(fmt.Sprint("r", revision)),
+	}
+	for i := range n {
+		route.Backends = append(route.Backends, apron.Backend{
+			Instance: apron.InstanceID(fmt.Sprintf("r%d-i%d", revision, i)),
+			Addr:     netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(1000+i)),
+		})
+	}
+	return apron.RouteTable{Version: uint64(revision), Routes: []apron.Route{route}}
+}
+
+func (r *routes) web() *breaker { return r.current.Load().lookup("web.example.com") }
+
+func mustAcquire(t *testing.T, b *breaker) *backend {
+	t.Helper()
+	got, err := b.acquire(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+func TestBreakerQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newTestRoutes(2, 3, 4).web()
+		var held []*backend
+		for range 6 {
+			held = append(held, mustAcquire(t, b))
+		}
+		if a, z := held[0].set.backends[0].inFlight(), held[0].set.backends[1].inFlight(); a != 3 || z != 3 {
+			t.Errorf("in flight %d and %d, want 3 and 3", a, z)
+		}
+		order := make(chan int, 4)
+		for i := range 4 {
+			go func() {
+				if _, err := b.acquire(context.Background(), nil); err == nil {
+					order <- i
+				}
+			}()
+			synctest.Wait()
+		}
+		begin := time.Now()
+		if _, err := b.acquire(t.Context(), nil); !errors.Is(err, errOverloaded) || time.Since(begin) != 0 {
+			t.Errorf("a full queue: %v after %v", err, time.Since(begin))
+		}
+		for i := range 3 { // first come, first served
+			b.release(held[i].target)
+			synctest.Wait()
+			if got := <-order; got != i {
+				t.Errorf("request %d had its turn, want %d", got, i)
+			}
+		}
+		if _, err := b.acquire(t.Context(), nil); !errors.Is(err, errOverloaded) || time.Since(begin) != 5*time.Second {
+			t.Errorf("no slot: %v after %v, want errOverloaded after 5s", err, time.Since(begin))
+		}
+		synctest.Wait()
+		if n := b.waiting.Load(); n != 0 || b.queue.Len() != 0 || b.refused.Load() != 3 {
+			t.Errorf("%d waiting, %d in the queue, %d refused; want 0, 0, 3", n, b.queue.Len(), b.refused.Load())
+		}
+	})
+}
+
+func TestBreakerGivesUpWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newTestRoutes(1, 1, 4).web()
+		held := mustAcquire(t, b)
+		gone := errors.New("gone")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(time.Second, func() { cancel(gone) })
+		if _, err := b.acquire(ctx, nil); !errors.Is(err, gone) {
+			t.Errorf("got %v", err)
+		}
+		b.release(held.target)
+		mustAcquire(t, b) // the slot was not lost to the one who left
+	})
+}
+
+// Requests that wait for a revision's instances are given those of the next revision.
+func TestBreakerOutlivesItsTable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newTestRoutes(1, 1, 10)
+		b := r.web()
+		old := mustAcquire(t, b)
+		got := make(chan *backend, 2)
+		fail := make(chan error, 2)
+		for range 2 {
+			go func() {
+				in, err := b.acquire(context.Background(), nil)
+				if err != nil {
+					fail <- err
+					return
+				}
+				got <- in
+			}()
+		}
+		synctest.Wait()
+		var drained []apron.InstanceID
+		r.drain.follow(func(id apron.InstanceID) { drained = append(drained, id) })
+		r.drain.watch([]apron.InstanceID{"r1-i0"})
+		if err := r.install(testTable(2, 1, 1)); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if in := <-got; in.id != "r2-i0" || len(drained) != 0 {
+			t.Errorf("given %s, drained %v", in.id, drained)
+		}
+		if b.release(old.target) {
+			r.drain.drained(old.target)
+		}
+		synctest.Wait()
+		if len(drained) != 1 || len(got) != 0 { // a slot of the old one is no slot any more
+			t.Errorf("drained %v, %d more given", drained, len(got))
+		}
+		if err := r.install(testTable(3, 0, 1)); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-fail; !errors.Is(err, errNoInstance) {
+			t.Errorf("without instances: %v", err)
+		}
+	})
+}
+
+// Instances come and go and return under load: no slot is lost, no limit is passed, and an instance
+// is reported drained exactly when nothing of it is in flight.
+func TestBreakerUnderChange(t *testing.T) {
+	const limit = 4
+	r := newTestRoutes(3, limit, 1000)
+	stop := make(chan struct{})
+	var work sync.WaitGroup
+	for range 16 {
+		work.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				b := r.web()
+				in, err := b.acquire(context.Background(), nil)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if n := in.inFlight(); n < 1 || n > limit {
+					t.Errorf("%d in flight", n)
+				}
+				if b.release(in.target) {
+					r.drain.drained(in.target)
+				}
+			}
+		})
+	}
+	for i := range 2000 {
+		table := testTable(1+i%3, 1+i%4, limit)
+		if err := r.install(table); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(stop)
+	work.Wait()
+	left := 0
+	r.drain.each(func(target *target) {
+		left++
+		if n := target.state.Load(); n != 0 {
+			t.Errorf("%s: state %x", target.id, n)
+		}
+	})
+	if want := len(r.current.Load().source.Routes[0].Backends); left != want {
+		t.Errorf("%d targets are left, want %d", left, want)
+	}
+}
+
+func TestBalancerPassesOverWhatFailed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newTestRoutes(3, 0, 1).web()
+		set := b.set.Load()
+		count := func() map[apron.InstanceID]int {
+			n := map[apron.InstanceID]int{}
+			for range 300 {
+				in := mustAcquire(t, b)
+				n[in.id]++
+				b.release(in.target)
+			}
+			return n
+		}
+		set.backends[0].connectFailed(time.Now())
+		if n := count(); n["r1-i0"] != 0 || n["r1-i1"] == 0 || n["r1-i2"] == 0 {
+			t.Errorf("one has failed: %v", n)
+		}
+		set.backends[1].connectFailed(time.Now())
+		set.backends[2].connectFailed(time.Now())
+		if n := count(); len(n) != 3 {
+			t.Errorf("all have failed: %v", n)
+		}
+		<-time.After(penalty)
+		if n := count(); len(n) != 3 {
+			t.Errorf("the penalty is over: %v", n)
+		}
+		tried := []*target{set.backends[0].target, set.backends[1].target}
+		if in, err := b.acquire(t.Context(), tried); err != nil || in.id != "r1-i2" {
+			t.Errorf("the last one: %v %v", in, err)
+		}
+		if _, err := b.acquire(t.Context(), append(tried, set.backends[2].target)); !errors.Is(err, errNoInstance) {
+			t.Errorf("all tried: %v", err)
+		}
+	})
+}
+
+func TestBalancerIsEven(t *testing.T) {
+	b := newTestRoutes(5, 0, 1).web()
+	for range 500 {
+		mustAcquire(t, b)
+	}
+	for i := range b.set.Load().backends {
+		if n := b.set.Load().backends[i].inFlight(); n < 90 || n > 110 {
+			t.Errorf("instance %d has %d of 500", i, n)
+		}
+	}
+}
+
+func benchmarkBreaker(b *testing.B, concurrency, parallel int) {
+	br := newTestRoutes(4, concurrency, 1<<20).web()
+	ctx := context.Background()
+	b.ReportAllocs()
+	b.SetParallelism(parallel)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			in, err := br.acquire(ctx, nil)
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			br.release(in.target)
+		}
+	})
+}
+
+func BenchmarkBreaker(b *testing.B) {
+	b.Run("sequential", func(b *testing.B) {
+		br := newTestRoutes(4, 100, 100).web()
+		b.ReportAllocs()
+		for b.Loop() {
+			in, err := br.acquire(b.Context(), nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			br.release(in.target)
+		}
+	})
+	b.Run("parallel", func(b *testing.B) { benchmarkBreaker(b, 100, 8) })
+	b.Run("unlimited", func(b *testing.B) { benchmarkBreaker(b, 0, 8) })
+	b.Run("queueing", func(b *testing.B) { benchmarkBreaker(b, 1, 32) })
+}

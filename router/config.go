@@ -1,0 +1,64 @@
+package router
+
+import (
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"time"
+)
+
+// Config is what a router process needs. Zero durations and counts stand for the defaults named.
+type Config struct {
+	// Dir is the data directory. The router keeps its state in Dir/router and makes its socket and
+	// router.json in Dir/run; both are made when absent, mode 0700.
+	Dir string
+	// HTTP and HTTPS are the addresses of the public listeners, host:port; port 0 picks a free
+	// port, empty means no such listener.
+	HTTP, HTTPS string
+	// Socket is the unix socket the control plane connects to; empty: Dir/run/router.sock.
+	Socket string
+	// Ready is called once the listeners and the socket are bound; nil: nobody is told.
+	Ready func()
+	// Log receives one line per state change and everything that needs attention.
+	Log *slog.Logger
+
+	// RequestLimit is how long a request may take in all, its body and the response's included;
+	// default 120 s, App Runner's limit. Upgraded connections are exempt.
+	RequestLimit time.Duration
+	// QueueLimit is how long a request waits for an instance with a free slot; default 5 s.
+	QueueLimit time.Duration
+	// QueueDepth is how many requests may wait per route; default 1000.
+	QueueDepth int
+	// ExitLimit is how long requests in flight may go on once Run's context is done; default 30 s.
+	ExitLimit time.Duration
+}
+
+// SocketPath returns where the router with data directory dir listens for its control plane.
+func SocketPath(dir string) string { return filepath.Join(dir, "run", "router.sock") }
+
+// AddressFile returns where the router with data directory dir writes, as JSON, where it listens.
+func AddressFile(dir string) string { return filepath.Join(dir, "run", "router.json") }
+
+func (c Config) withDefaults() (Config, error) {
+	if c.Dir == "" {
+		return c, errors.New("router configuration: no data directory")
+	}
+	if c.Log == nil {
+		return c, errors.New("router configuration: no log")
+	}
+	if c.Socket == "" {
+		c.Socket = SocketPath(c.Dir)
+	}
+	orDuration := func(d *time.Duration, def time.Duration) {
+		if *d <= 0 {
+			*d = def
+		}
+	}
+	orDuration(&c.RequestLimit, 120*time.Second)
+	orDuration(&c.QueueLimit, 5*time.Second)
+	orDuration(&c.ExitLimit, 30*time.Second)
+	if c.QueueDepth <= 0 {
+		c.QueueDepth = 1000
+	}
+	return c, nil
+}

@@ -1,0 +1,155 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"apron"
+)
+
+// ErrRunning is what Run returns when another router serves the same data directory.
+var ErrRunning = errors.New("another router serves this data directory")
+
+// Run is the router process: it binds the listeners, serves with the table and certificates kept
+// from before, and follows whichever control plane connects to its socket. It returns when ctx is
+// done, after the requests in flight have ended or Config.ExitLimit has passed, and every goroutine
+// it started has. The error is nil unless it could not start or a listener failed; ErrRunning means
+// that another router serves the same data directory.
+func Run(ctx context.Context, cfg Config) error {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return err
+	}
+	stateDir := filepath.Join(cfg.Dir, "router")
+	for _, dir := range []string{stateDir, filepath.Join(cfg.Dir, "run"), filepath.Dir(cfg.Socket)} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("make router directory: %w", err)
+		}
+	}
+	unlock, err := lock(filepath.Join(stateDir, "lock"))
+	if err != nil {
+		return err
+	}
+	defer unlock()
+
+	public, err := listen(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	socket, err := listenSocket(ctx, cfg.Socket)
+	if err != nil {
+		public.close()
+		return err
+	}
+	if err := announce(cfg, public.addresses()); err != nil {
+		public.close()
+		return errors.Join(err, socket.Close())
+	}
+	defer func() { _ = os.Remove(AddressFile(cfg.Dir)) }() // whoever finds it left over tries the socket
+	return serve(ctx, cfg, stateDir, public, socket)
+}
+
+// serve runs the two halves: requests, and the stream to the control plane, which stays up until
+// the last request has ended.
+func serve(ctx context.Context, cfg Config, stateDir string, public listeners, socket net.Listener) error {
+	signal := newLoadSignal()
+	c := &control{
+		log: cfg.Log, stateDir: stateDir, addresses: public.addresses(), certs: newCertificates(),
+		access: newAccessLog(signal.raise), signal: signal,
+		routes: newRoutes(newDrain(), breakerLimits{depth: cfg.QueueDepth, wait: cfg.QueueLimit, changed: signal.raise}),
+	}
+	c.restore()
+	cfg.Log.Info("router serves", "http", c.addresses.HTTP, "https", c.addresses.HTTPS,
+		"version", c.routes.current.Load().source.Version)
+
+	g, ctx := errgroup.WithContext(ctx)
+	streams, endStreams := context.WithCancel(context.WithoutCancel(ctx))
+	g.Go(func() error {
+		defer endStreams()
+		return public.serve(ctx, cfg, newProxy(cfg, c.routes, c.access), c.certs)
+	})
+	g.Go(func() error { return c.serve(streams, socket) })
+	if cfg.Ready != nil {
+		cfg.Ready()
+	}
+	err := g.Wait()
+	cfg.Log.Info("router ended", "err", err)
+	return err
+}
+
+// restore puts in effect what an earlier router kept. What cannot be read is reported and left
+// out: a router without routes that a control plane can reach is better than none.
+func (c *control) restore() {
+	var source apron.RouteTable
+	err := loadJSON(filepath.Join(c.stateDir, tableFile), &source)
+	if err == nil {
+		err = c.routes.install(source)
+	}
+	if err != nil {
+		c.log.Error("restore route table", "err", err)
+	}
+	var certs []Certificate
+	err = loadJSON(filepath.Join(c.stateDir, certificatesFile), &certs)
+	if err == nil {
+		err = c.certs.install(certs)
+	}
+	if err != nil {
+		c.log.Error("restore certificates", "err", err)
+	}
+}
+
+// lock makes this the only router of a data directory until unlock is called or the process ends.
+func lock(path string) (unlock func(), err error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock data directory: %w", err)
+	}
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		err = ErrRunning
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("lock data directory: %w", err), f.Close())
+	}
+	return func() { _ = f.Close() }, nil
+}
+
+// listenSocket binds the control plane's socket, for this user only. A socket found there was left
+// by a router that ended without cleaning up: the lock shows that none is running.
+func listenSocket(ctx context.Context, path string) (net.Listener, error) {
+	info, err := os.Lstat(path)
+	switch {
+	case err == nil && info.Mode().Type() != fs.ModeSocket:
+		return nil, fmt.Errorf("listen for the control plane: %s exists and is no socket", path)
+	case err == nil:
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("listen for the control plane: %w", err)
+		}
+	}
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("listen for the control plane: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("listen for the control plane: %w", err), ln.Close())
+	}
+	return ln, nil
+}
+
+// announce writes AddressFile.
+func announce(cfg Config, a Addresses) error {
+	return saveJSON(AddressFile(cfg.Dir), struct {
+		PID    int
+		Socket string
+		Addresses
+	}{os.Getpid(), cfg.Socket, a})
+}

@@ -1,0 +1,68 @@
+package router_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"net"
+	"net/http"
+	"testing"
+
+	"apron/certs"
+	"apron/router"
+)
+
+func TestHTTPS(t *testing.T) {
+	b := start(t, func(c *router.Config) { c.HTTPS = "127.0.0.1:0" })
+	ca, err := certs.Open(certs.Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []router.Certificate
+	for _, name := range []string{"us-east-1.example.com", "eu-west-1.example.com"} {
+		certPEM, keyPEM, err := ca.Wildcard(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, router.Certificate{CertPEM: certPEM, KeyPEM: keyPEM})
+	}
+	if err := b.client.SetCertificates(t.Context(), list); err != nil {
+		t.Fatal(err)
+	}
+	proto := make(chan string, 1)
+	r := route("web.us-east-1.example.com", backend(t, "i1", func(_ http.ResponseWriter, r *http.Request) {
+		proto <- r.Header.Get("X-Forwarded-Proto")
+	}))
+	r.Hosts = append(r.Hosts, "web.eu-west-1.example.com")
+	b.publish(r)
+
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(ca.CAPEM())
+	tr := &http.Transport{
+		TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true,
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, network, b.addrs.HTTPS)
+		},
+	}
+	defer tr.CloseIdleConnections()
+	for _, host := range r.Hosts {
+		res, err := (&http.Client{Transport: tr}).Get("https://" + host + "/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, res.Body)
+		_ = res.Body.Close()
+		if got := wait(t, "request", proto); res.StatusCode != 200 || res.ProtoMajor != 2 || got != "https" {
+			t.Errorf("%s: %s %s, X-Forwarded-Proto %q", host, res.Proto, res.Status, got)
+		}
+	}
+	if _, err := (&http.Client{Transport: tr}).Get("https://other.example.org/"); err == nil {
+		t.Error("a handshake for a foreign name succeeded")
+	}
+	bad := []router.Certificate{{CertPEM: list[0].CertPEM, KeyPEM: list[1].KeyPEM}}
+	if err := b.client.SetCertificates(t.Context(), bad); err == nil {
+		t.Error("a certificate with another's key was accepted")
+	}
+}
