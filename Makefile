@@ -1,0 +1,109 @@
+# What a person or CI asks of this repository. `make help` lists it; CONTRIBUTING.md explains it.
+#
+# Each target works by itself from a clean clone on Debian 12 with Go, git and make: what else it
+# needs is installed by .ci/need, which says so.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+GO ?= go
+# A clone may belong to another user than the one who builds, as in a CI container.
+GIT := git -c safe.directory=$(CURDIR)
+VERSION ?= $(shell $(GIT) describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+CACHE := $(CURDIR)/.cache
+LINT_VERSION := v2.15.0
+LINT := $(CACHE)/bin/golangci-lint-$(LINT_VERSION)
+
+# Where up and down keep everything, if not in the default place: make up DATA=DIR.
+ifdef DATA
+export APRON_DATA := $(abspath $(DATA))
+endif
+
+# go test -timeout is per package; the longest are those that build images and kill processes.
+TEST_TIMEOUT ?= 15m
+TEST ?= ./...
+BENCH ?= .
+BENCH_TIME ?= 1s
+
+##@ Use it
+.PHONY: up
+up: build ## build, start the server, deploy the example from examples/hello, print its URL
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags "-s -w" -o $(CACHE)/hello ./examples/hello
+	bin/apron up
+	bin/apron push $(CACHE)/hello hello:latest
+	bin/apron deploy hello hello:latest
+
+.PHONY: down
+down: ## stop the server, the router, the engine and every instance
+	@if [ -x bin/apron ]; then bin/apron down; else echo "nothing to stop: bin/apron was never built"; fi
+
+##@ Change it
+.PHONY: build
+build: need-build ## build bin/apron with runc and the containerd shim inside
+	$(GO) run ./engine/containerd/embed/gen
+	$(GO) build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION)" -o bin/apron ./cmd/apron
+
+.PHONY: test
+test: need-test build ## run all tests, race detector on (TEST=./store/... for some)
+	APRON_BIN=$(CURDIR)/bin/apron .ci/with-postgres $(GO) test -race -timeout $(TEST_TIMEOUT) $(TEST)
+
+.PHONY: bench
+bench: need-test build ## run all benchmarks, one package at a time (BENCH=regexp TEST=./router/...)
+	APRON_BIN=$(CURDIR)/bin/apron .ci/with-postgres \
+		$(GO) test -p 1 -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCH_TIME) -timeout 60m $(TEST)
+
+# As in build, so that dependencies are compiled once for both: a third of a cold run.
+check: export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) -trimpath)
+.PHONY: check
+check: need-build $(LINT) ## formatting, linters, vet, repository rules, generated files, go.mod
+	$(LINT) fmt --diff
+	$(LINT) run
+	$(GO) vet ./...
+	$(GO) test .
+	$(MAKE) --no-print-directory check-generated
+	$(GO) mod tidy -diff
+
+# The state of the work tree before and after, so that it also works on uncommitted changes.
+.PHONY: check-generated
+check-generated:
+	@state() { $(GIT) diff --binary HEAD; $(GIT) ls-files -oz --exclude-standard | xargs -0r sha256sum; }; \
+	before=$$(state | sha256sum); \
+	$(GO) generate ./...; \
+	[ "$$before" = "$$(state | sha256sum)" ] || { \
+		$(GIT) --no-pager diff --stat HEAD; \
+		echo "generated files are stale: run make generate and commit the result" >&2; exit 1; }
+
+.PHONY: ci
+ci: ## check, then test: what .ci/run runs
+	$(MAKE) --no-print-directory check
+	$(MAKE) --no-print-directory test
+
+.PHONY: fmt
+fmt: $(LINT) ## format the Go files
+	$(LINT) fmt
+
+.PHONY: generate
+generate: ## run go generate
+	$(GO) generate ./...
+
+.PHONY: clean
+clean: ## remove what make built; the Go caches stay
+	rm -rf bin $(CACHE) engine/containerd/embed/bin/{*.zst,.stamp}
+
+.PHONY: need-build need-test
+need-build need-test: need-%:
+	@.ci/need $*
+
+$(LINT):
+	@echo "building golangci-lint $(LINT_VERSION) into .cache/bin, for make check"
+	@mkdir -p $(@D)
+	@rm -f $(CACHE)/bin/golangci-lint $(CACHE)/bin/golangci-lint-v*
+	GOBIN=$(CACHE)/bin $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+	@mv $(CACHE)/bin/golangci-lint $@
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
