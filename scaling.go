@@ -37,3 +37,11 @@ func DefaultAutoScaling(s Scope) AutoScalingConfiguration {
 		CreatedAt: time.Unix(1600000000, 0).UTC(),
 	}
 }
+
+// Validate reports sizes that contradict each other, as an Invalid Fault.
+func (c AutoScalingConfiguration) Validate() error {
+	if c.MinSize > c.MaxSize {
+		return Faultf(Invalid, "MinSize (%d) must not be greater than MaxSize (%d).", c.MinSize, c.MaxSize)
+	}
+	return nil
+}
