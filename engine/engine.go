@@ -58,8 +58,11 @@ type Engine interface {
 	// asked for them: after a restart the caller removes those it no longer wants.
 	Revisions(ctx context.Context) ([]apron.RevisionID, error)
 
-	// Watch calls fn for every instance there is and then at every change of one, in order, one call
-	// at a time, until ctx is done; it then returns ctx's error. An instance that was removed is
-	// reported a last time as InstanceGone. fn must not block for long and must not call the engine.
-	Watch(ctx context.Context, fn func(apron.Instance)) error
+	// Watch calls fn for every instance there is, then synced once, and then fn at every change of an
+	// instance: in order, one call at a time, until ctx is done; it then returns ctx's error. An
+	// instance that was removed is reported a last time as InstanceGone. synced tells the caller that
+	// an instance it has not heard of does not exist; it is called only when the engine knows, so
+	// after its first contact with what outlived an earlier driver. Neither func may block for long
+	// or call the engine.
+	Watch(ctx context.Context, synced func(), fn func(apron.Instance)) error
 }

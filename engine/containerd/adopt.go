@@ -1,0 +1,88 @@
+package containerd
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/containers"
+
+	"apron"
+)
+
+// stock is what outlived an earlier driver.
+type stock struct {
+	images    []apron.RevisionID
+	instances []*instance // oldest first
+}
+
+// takeStock finds what there is of revisions and instances, and removes what a crash left half made.
+func (s *session) takeStock(ctx context.Context) (stock, error) {
+	var found stock
+	var err error
+	if found.images, err = s.imageRevisions(ctx); err != nil {
+		return stock{}, err
+	}
+	records, err := s.client.ContainerService().List(ctx)
+	if err != nil {
+		return stock{}, fmt.Errorf("list containers: %w", err)
+	}
+	slices.SortFunc(records, func(a, b containers.Container) int { return a.CreatedAt.Compare(b.CreatedAt) })
+	known := map[apron.InstanceID]bool{}
+	for _, c := range records {
+		r, ours, err := readRecord(c)
+		if !ours {
+			continue // a build's
+		}
+		if err == nil && !s.net.addrs.claim(r.addr) {
+			err = fmt.Errorf("its address %s is not free", r.addr)
+		}
+		if err != nil {
+			s.cfg.Log.Warn("instance cannot be adopted and is removed", "instance", c.ID, "err", err)
+			if err := s.removeContainer(ctx, apron.InstanceID(c.ID)); err != nil {
+				return stock{}, err
+			}
+			continue
+		}
+		alive, err := s.alive(ctx, r.id)
+		if err != nil {
+			return stock{}, err
+		}
+		known[r.id] = true
+		found.instances = append(found.instances, adopt(s, r, alive))
+	}
+	if err := s.sweep(func(id apron.InstanceID) bool { return known[id] }); err != nil {
+		s.cfg.Log.Warn("leftovers of earlier instances could not be removed", "err", err)
+	}
+	return found, nil
+}
+
+// alive reports whether an instance's process runs.
+func (s *session) alive(ctx context.Context, id apron.InstanceID) (bool, error) {
+	t, err := s.task(ctx, id)
+	if err != nil || t == nil {
+		return false, err
+	}
+	status, err := t.Status(ctx)
+	if err != nil {
+		return false, fmt.Errorf("look at process of instance %s: %w", id, err)
+	}
+	return status.Status == client.Running, nil
+}
+
+// imageRevisions returns the revisions whose images are kept.
+func (s *session) imageRevisions(ctx context.Context) ([]apron.RevisionID, error) {
+	all, err := s.client.ImageService().List(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list images: %w", err)
+	}
+	var ids []apron.RevisionID
+	for _, img := range all {
+		if id, ok := strings.CutPrefix(img.Name, imagePrefix); ok && img.Labels[labelRevision] == id {
+			ids = append(ids, apron.RevisionID(id))
+		}
+	}
+	return ids, nil
+}

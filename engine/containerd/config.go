@@ -1,0 +1,89 @@
+package containerd
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+)
+
+// maxSocketPath is the longest path a unix socket can have on Linux (unix(7): 108 bytes with the
+// final zero), less the ".ttrpc" that containerd appends for its second socket.
+const maxSocketPath = 107 - len(".ttrpc")
+
+// DefaultNamespace is the containerd namespace of Apron's images and instances.
+const DefaultNamespace = "apron"
+
+// RegistryHost is where an image is pulled from. User and Password are sensitive: never logged.
+type RegistryHost struct {
+	URL        string // host[:port], without scheme
+	PlainHTTP  bool   // speak HTTP instead of HTTPS
+	User       string // empty: anonymous
+	Password   string
+	Repository string // path of the repository on that host
+}
+
+// Config is how a Driver is made. Dir is required.
+type Config struct {
+	Dir       string       // data directory, absolute; the one given to Serve
+	Socket    string       // of the engine child; empty: SocketPath(Dir)
+	Log       *slog.Logger // nil: discards
+	Namespace string       // containerd namespace; empty: DefaultNamespace
+
+	// Locate says where the image of a reference (registry/repository@digest) is pulled from, and with
+	// which credentials. An Invalid Fault it returns reaches the caller of Prepare. nil: the reference
+	// names the host, spoken to over HTTPS (HTTP on loopback addresses), anonymously.
+	Locate func(ctx context.Context, reference string) (RegistryHost, error)
+
+	// Grace is how long an instance may take to end after SIGTERM; zero: 30 s, as App Runner gives.
+	Grace time.Duration
+	// Now reads the clock; nil: time.Now.
+	Now func() time.Time
+}
+
+// SocketPath returns where the engine child of a data directory listens.
+func SocketPath(dir string) string { return filepath.Join(dir, "run", "engine.sock") }
+
+func (c Config) defaulted() Config {
+	if c.Socket == "" {
+		c.Socket = SocketPath(c.Dir)
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Namespace == "" {
+		c.Namespace = DefaultNamespace
+	}
+	if c.Grace <= 0 {
+		c.Grace = 30 * time.Second
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Locate == nil {
+		c.Locate = locateByName
+	}
+	return c
+}
+
+// checkSocket refuses a socket path the kernel would cut off.
+func checkSocket(path string) error {
+	if len(path) > maxSocketPath {
+		return fmt.Errorf("listen on %s: the path is %d bytes long, a unix socket allows %d here: choose a data directory with a shorter path",
+			path, len(path), maxSocketPath)
+	}
+	return nil
+}
+
+// runDir is what shims and runc keep while instances run. It is outside of the data directory because
+// shims want a short path for their sockets, and because it should not outlive a reboot.
+func runDir(dir string) string { return filepath.Join("/run", bridgeName(dir)) }
+
+// dirHash names what a data directory owns outside of itself (bridge, cgroups, firewall table).
+func dirHash(dir string) string {
+	sum := sha256.Sum256([]byte(filepath.Clean(dir)))
+	return hex.EncodeToString(sum[:4])
+}

@@ -1,0 +1,264 @@
+package containerd
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"apron"
+	"apron/engine"
+	"apron/health"
+)
+
+// instance looks after one instance: one goroutine runs it from before its container is made until
+// nothing of it is left, or until the driver ends and leaves it to the next one.
+type instance struct {
+	s    *session
+	id   apron.InstanceID
+	spec engine.Spec // without Env when adopted: the container has it
+	log  *slog.Logger
+
+	stopOnce sync.Once
+	leave    chan struct{} // closed by stop
+	done     chan struct{} // closed when run has returned
+	removed  bool          // nothing is left; written before done is closed
+
+	// The fields below belong to run and what it waits for.
+	now     apron.Instance
+	addr    netip.Addr
+	made    bool  // the container exists
+	logFrom int64 // where in the log file the process's output begins
+}
+
+func newInstance(s *session, spec engine.Spec) *instance {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // crypto/rand.Read never fails
+	return makeInstance(s, apron.InstanceID(hex.EncodeToString(b[:])), spec)
+}
+
+func makeInstance(s *session, id apron.InstanceID, spec engine.Spec) *instance {
+	return &instance{
+		s: s, id: id, spec: spec,
+		log:   s.cfg.Log.With("service", spec.Service, "revision", spec.Revision, "instance", id),
+		leave: make(chan struct{}), done: make(chan struct{}),
+		now: apron.Instance{ID: id, Service: spec.Service, Revision: spec.Revision, State: apron.InstanceStarting},
+	}
+}
+
+// adopt takes over an instance that an earlier driver started. alive tells that its process runs,
+// which need not be so any more.
+func adopt(s *session, r record, alive bool) *instance {
+	i := makeInstance(s, r.id, r.spec)
+	i.addr, i.made = r.addr, true
+	i.now.Addr, i.now.Restarts = netip.AddrPortFrom(r.addr, r.spec.Port), r.restarts
+	if alive && !r.ready.IsZero() {
+		i.now.State, i.now.StartedAt = apron.InstanceReady, r.ready
+	}
+	return i
+}
+
+// stop asks run to remove the instance. It returns at once and may be called again.
+func (i *instance) stop() { i.stopOnce.Do(func() { close(i.leave) }) }
+
+func (i *instance) stopping() bool {
+	select {
+	case <-i.leave:
+		return true
+	default:
+		return false
+	}
+}
+
+// run keeps the instance's process alive until stop is called, and then removes the instance. When
+// ctx is done it returns and leaves everything as it is.
+func (i *instance) run(ctx context.Context) {
+	defer close(i.done)
+	live, cancel := context.WithCancel(ctx)
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		defer cancel()
+		select {
+		case <-i.leave:
+		case <-live.Done():
+		}
+	})
+	i.supervise(live)
+	cancel()
+	wait.Wait()
+	if ctx.Err() != nil {
+		return
+	}
+	if i.dismantle(ctx) {
+		i.removed = true
+		i.now.State, i.now.Failure = apron.InstanceGone, nil
+		i.s.roster.set(i.now)
+	}
+}
+
+// supervise starts the process and starts it again whenever it ends, until ctx is done. The first
+// round of an adopted instance finds its process running, or finds out how it ended.
+func (i *instance) supervise(ctx context.Context) {
+	var wait backOff
+	for adopted := i.made; ctx.Err() == nil; adopted = false {
+		if adopted || i.begin(ctx) {
+			wait.healthy(i.live(ctx, adopted))
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		i.log.Info("instance failed", "reason", i.now.Failure.Summary(), "restarts", i.now.Restarts)
+		if pause(ctx, wait.next()) != nil {
+			return
+		}
+		i.now.Restarts++
+	}
+}
+
+// begin makes what is missing and starts the process. When it returns false the instance is reported
+// as failed, or ctx is done.
+func (i *instance) begin(ctx context.Context) bool {
+	for {
+		err := i.tryBegin(ctx)
+		if err == nil {
+			return true
+		}
+		if ctx.Err() != nil {
+			return false
+		}
+		if !away(err) {
+			i.log.Warn("instance could not be started", "err", err)
+			i.report(apron.InstanceFailed, &apron.Failure{
+				Start: startReason(err), Log: logTail(LogPath(i.s.cfg.Dir, i.id), i.logFrom),
+			})
+			return false
+		}
+		if pause(ctx, retryEngine) != nil {
+			return false
+		}
+	}
+}
+
+func (i *instance) tryBegin(ctx context.Context) error {
+	select {
+	case i.s.slots <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-i.s.slots }()
+	// From here on half-made things must not be left to a cancelled context.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
+	defer cancel()
+	if i.made {
+		if err := i.renew(ctx); err != nil {
+			return err
+		}
+	} else if err := i.make(ctx); err != nil {
+		return err
+	}
+	i.now.StartedAt = i.s.cfg.Now()
+	i.report(apron.InstanceStarting, nil)
+	var err error
+	i.logFrom, err = i.s.startTask(ctx, i.id)
+	return err
+}
+
+// make makes container and network of a new instance, side by side.
+func (i *instance) make(ctx context.Context) error {
+	if !i.addr.IsValid() {
+		addr, err := i.s.net.addrs.take()
+		if err != nil {
+			return err
+		}
+		i.addr, i.now.Addr = addr, netip.AddrPortFrom(addr, i.spec.Port)
+	}
+	if err := i.s.removeContainer(ctx, i.id); err != nil { // of an attempt that failed half-way
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return i.s.createContainer(ctx, i.id, i.spec, i.addr) })
+	g.Go(func() error {
+		if err := writeNames(i.s.cfg.Dir, i.id, i.addr); err != nil {
+			return err
+		}
+		return i.s.net.connect(i.id, i.addr)
+	})
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	i.made = true
+	return nil
+}
+
+// renew prepares the container of an ended process for the next one: with its own address, but
+// nothing else of what was.
+func (i *instance) renew(ctx context.Context) error {
+	if err := i.s.removeTask(ctx, i.id); err != nil {
+		return err
+	}
+	if err := i.s.resetRoot(ctx, i.id); err != nil {
+		return err
+	}
+	if err := i.s.label(ctx, i.id, i.now.Restarts, time.Time{}); err != nil {
+		return err
+	}
+	if i.s.net.connected(i.id) {
+		return nil
+	}
+	if err := writeNames(i.s.cfg.Dir, i.id, i.addr); err != nil {
+		return err
+	}
+	return i.s.net.connect(i.id, i.addr)
+}
+
+// live watches the process until it ends, is found unhealthy, or ctx is done; in the first two cases
+// it has reported the failure. It returns how long the process was healthy.
+func (i *instance) live(ctx context.Context, adopted bool) (healthy time.Duration) {
+	watch, cancel := context.WithCancel(ctx)
+	defer cancel()
+	status := health.Starting
+	if i.now.State == apron.InstanceReady {
+		status = health.Healthy
+	}
+	var since time.Time
+	if status == health.Healthy {
+		since = i.s.cfg.Now()
+	}
+	var notes sync.WaitGroup
+	sick := make(chan error, 1)
+	go func() {
+		sick <- health.Follow(watch, i.spec.HealthCheck, i.now.Addr, status, func(r health.Report) {
+			i.judge(r)
+			if r.Status == health.Healthy {
+				since = i.s.cfg.Now()
+				restarts, started := i.now.Restarts, i.now.StartedAt
+				notes.Go(func() { i.note(watch, restarts, started) })
+			}
+		})
+	}()
+	e, err := i.s.awaitEnd(watch, i.id, sick)
+	cancel()
+	if err == nil {
+		<-sick
+	}
+	notes.Wait()
+	if !since.IsZero() {
+		healthy = i.s.cfg.Now().Sub(since)
+	}
+	switch {
+	case ctx.Err() != nil:
+	case err != nil: // unhealthy, already reported
+		i.endProcess(ctx)
+		i.report(apron.InstanceFailed, &apron.Failure{Probe: i.now.Failure.Probe, Log: i.tail()})
+	case adopted && !e.known && status == health.Starting && i.now.Restarts == 0:
+		i.now.Failure = &apron.Failure{} // the earlier driver never got to starting it: nothing failed
+	default:
+		i.report(apron.InstanceFailed, i.autopsy(ctx, e))
+	}
+	return healthy
+}

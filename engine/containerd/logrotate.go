@@ -1,0 +1,68 @@
+package containerd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Bounds of an instance's log file, and how often they are looked at.
+const (
+	maxLogBytes = 64 << 20
+	logInterval = 10 * time.Second
+)
+
+// rotateLogs keeps the log files below dir within their bounds until ctx is done.
+func (d *Driver) rotateLogs(ctx context.Context) {
+	tick := time.NewTicker(logInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		files, err := filepath.Glob(filepath.Join(filepath.Dir(LogPath(d.cfg.Dir, "x")), "*.log"))
+		if err != nil {
+			continue // a pattern error: the directory's name cannot be globbed, and never will be
+		}
+		for _, f := range files {
+			if err := rotateLog(f, maxLogBytes); err != nil {
+				d.cfg.Log.Warn("log not rotated", "err", err)
+			}
+		}
+	}
+}
+
+// rotateLog moves a log file's content to a second file once it is longer than limit. The shim has it
+// open for appending and goes on where it now ends, so it is copied and truncated, not renamed; what
+// is written between the two is lost.
+func rotateLog(path string, limit int64) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // its instance was removed
+	}
+	if err != nil {
+		return fmt.Errorf("open log: %w", err)
+	}
+	defer f.Close()
+	if st, err := f.Stat(); err != nil || st.Size() <= limit {
+		return err
+	}
+	old, err := os.OpenFile(path+".1", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("rotate log: %w", err)
+	}
+	defer old.Close()
+	if _, err := io.Copy(old, f); err != nil {
+		return fmt.Errorf("rotate log: %w", err)
+	}
+	if err := f.Truncate(0); err != nil {
+		return fmt.Errorf("rotate log: %w", err)
+	}
+	return nil
+}

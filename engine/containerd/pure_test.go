@@ -1,0 +1,260 @@
+package containerd
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"apron"
+)
+
+func TestResolvConf(t *testing.T) {
+	for name, row := range map[string]struct {
+		host, want string
+		any        bool
+	}{
+		"plain":         {"nameserver 10.0.0.2\nsearch example.com\n", "nameserver 10.0.0.2\nsearch example.com\n", true},
+		"loopback only": {"nameserver 127.0.0.53\noptions edns0\n", "options edns0\n", false},
+		"mixed":         {"# c\nnameserver ::1\nnameserver fe80::1%eth0\nnameserver\t192.0.2.1", "nameserver 192.0.2.1\n", true},
+		"empty":         {"", "", false},
+	} {
+		got, any := resolvConf([]byte(row.host))
+		if got != row.want || any != row.any {
+			t.Errorf("%s: got %q, %v, want %q, %v", name, got, any, row.want, row.any)
+		}
+	}
+}
+
+func FuzzResolvConf(f *testing.F) {
+	f.Add([]byte("nameserver 127.0.0.1\nnameserver 10.0.0.1\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		conf, _ := resolvConf(b)
+		for line := range strings.Lines(conf) {
+			if v, ok := strings.CutPrefix(line, "nameserver "); ok {
+				if a, err := netip.ParseAddr(strings.Fields(v)[0]); err != nil || a.IsLoopback() {
+					t.Errorf("let %q through", line)
+				}
+			}
+		}
+	})
+}
+
+func TestLogTail(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	var b strings.Builder
+	for n := range 100 {
+		fmt.Fprintf(&b, "line %d\n", n)
+	}
+	if err := os.WriteFile(path, []byte(b.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := logTail(path, 0)
+	if len(got) != apron.MaxFailureLog || got[0] != "line 50" || got[len(got)-1] != "line 99" {
+		t.Errorf("tail is %q", got)
+	}
+	if diff := cmp.Diff([]string{"line 99"}, logTail(path, int64(b.Len()-len("line 99\n")))); diff != "" {
+		t.Errorf("tail from an offset (-want +got):\n%s", diff)
+	}
+	if got := logTail(path, 1<<40); len(got) != apron.MaxFailureLog {
+		t.Errorf("tail of a log cut meanwhile is %q", got)
+	}
+	if got := logTail(filepath.Join(t.TempDir(), "absent"), 0); got != nil {
+		t.Errorf("tail of no log is %q", got)
+	}
+}
+
+func TestRotateLog(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	shim, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer shim.Close()
+	for _, s := range []string{"one\n", "two\n"} {
+		if _, err := shim.WriteString(s); err != nil {
+			t.Fatal(err)
+		}
+		if err := rotateLog(path, 4); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := shim.WriteString("three\n"); err != nil {
+		t.Fatal(err)
+	}
+	for file, want := range map[string]string{path: "three\n", path + ".1": "one\ntwo\n"} {
+		if b, err := os.ReadFile(file); err != nil || string(b) != want {
+			t.Errorf("%s has %q, %v, want %q", file, b, err, want)
+		}
+	}
+}
+
+func FuzzLastLines(f *testing.F) {
+	f.Add([]byte("a\nb\xff\x00\r\nc"), true)
+	f.Add([]byte(strings.Repeat("x", 5000)), false)
+	f.Fuzz(func(t *testing.T, b []byte, cut bool) {
+		lines := lastLines(b, cut)
+		if len(lines) > apron.MaxFailureLog {
+			t.Errorf("%d lines", len(lines))
+		}
+		for _, l := range lines {
+			if !utf8.ValidString(l) || strings.ContainsAny(l, "\n\x00") || len(l) > 3*maxLineBytes {
+				t.Errorf("bad line %q", l)
+			}
+		}
+	})
+}
+
+func TestCatches(t *testing.T) {
+	status := []byte("Name:\tx\nSigIgn:\t0000000000000000\nSigCgt:\t0000000000004002\n")
+	if !catches(status, unix.SIGTERM) || catches(status, unix.SIGHUP) || !catches(status, unix.SIGINT) {
+		t.Error("signal mask misread")
+	}
+	if catches([]byte("SigCgt:\tzz\n"), unix.SIGTERM) || catches(nil, unix.SIGTERM) {
+		t.Error("garbage catches signals")
+	}
+}
+
+func TestMountsBelow(t *testing.T) {
+	info := []byte("1 0 8:1 / / rw - ext4 /dev/x rw\n" +
+		"2 1 0:4 net:[4] /d/run/netns/a rw - nsfs nsfs rw\n" +
+		"3 1 0:5 / /d/with\\040space rw - overlay o rw\n" +
+		"4 1 0:5 / /data rw - overlay o rw\nbroken\n")
+	if diff := cmp.Diff([]string{"/d/run/netns/a", "/d/with space"}, mountsBelow(info, "/d")); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func FuzzMountsBelow(f *testing.F) {
+	f.Add([]byte("2 1 0:4 net:[4] /d/run rw - nsfs nsfs rw\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for _, p := range mountsBelow(b, "/d") {
+			if !strings.HasPrefix(p, "/d/") {
+				t.Errorf("would unmount %q", p)
+			}
+		}
+	})
+}
+
+func TestIsShim(t *testing.T) {
+	argv := "/x/" + shimName + "\x00-namespace\x00apron\x00-id\x00i\x00-address\x00/d/run/engine.sock\x00"
+	if !isShim([]byte(argv), "/d/run/engine.sock") {
+		t.Error("own shim not recognised")
+	}
+	for _, other := range []string{"", "sh\x00-address\x00/d/run/engine.sock\x00", strings.Replace(argv, "/d/", "/e/", 1), shimName + "\x00-address"} {
+		if isShim([]byte(other), "/d/run/engine.sock") {
+			t.Errorf("%q taken for a shim", other)
+		}
+	}
+}
+
+func TestAddresses(t *testing.T) {
+	a := newAddresses(netip.MustParsePrefix("198.18.0.0/29")) // .1 is the bridge, .7 broadcast
+	if !a.claim(netip.MustParseAddr("198.18.0.3")) || a.claim(netip.MustParseAddr("198.18.0.3")) ||
+		a.claim(netip.MustParseAddr("198.18.0.9")) {
+		t.Error("claim is wrong")
+	}
+	var got []string
+	for range 4 {
+		addr, err := a.take()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, addr.String())
+	}
+	if diff := cmp.Diff([]string{"198.18.0.2", "198.18.0.4", "198.18.0.5", "198.18.0.6"}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if _, err := a.take(); err == nil {
+		t.Error("took an address of a full subnet")
+	}
+	a.release(netip.MustParseAddr("198.18.0.4"))
+	if addr, err := a.take(); err != nil || addr.String() != "198.18.0.4" {
+		t.Errorf("took %s, %v", addr, err)
+	}
+}
+
+func TestBackOff(t *testing.T) {
+	var b backOff
+	for _, want := range []time.Duration{100, 200, 400, 800} {
+		if got := b.next() / time.Millisecond; got < want*8/10 || got > want*12/10 {
+			t.Errorf("waits %d ms, want about %d", got, want)
+		}
+	}
+	for range 20 {
+		b.next()
+	}
+	if got := b.next(); got > maxBackOff*12/10 {
+		t.Errorf("waits %s", got)
+	}
+	b.healthy(settled - 1)
+	if got := b.next(); got < maxBackOff/2 {
+		t.Errorf("waits %s after a short life", got)
+	}
+	b.healthy(settled)
+	if got := b.next(); got > 2*firstBackOff {
+		t.Errorf("waits %s after a healthy life", got)
+	}
+}
+
+func TestStartReason(t *testing.T) {
+	err := fmt.Errorf("make process: failed to create shim task: OCI runtime create failed: runc create failed: " +
+		"unable to start container process: error during container init: exec: \"/nope\": no such file or directory: unknown")
+	if got, want := startReason(err), "exec: \"/nope\": no such file or directory"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestCgroupVersions runs both drivers over directories that look like the kernel's.
+func TestCgroupVersions(t *testing.T) {
+	root := t.TempDir()
+	write := func(path, content string) {
+		t.Helper()
+		path = filepath.Join(root, path)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("v1/cpu/g/cpu.cfs_quota_us", "")
+	write("v1/memory/g/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n")
+	write("v1/pids/g/cgroup.procs", "12\n13\n")
+	write("v2/g/cpu.max", "")
+	write("v2/g/memory.events", "low 0\noom 3\noom_kill 2\noom_group_kill 0\n")
+	write("v2/g/cgroup.procs", "12\n13\n")
+	for name, row := range map[string]struct {
+		cgroups
+		cpu, want string
+	}{
+		"v1": {cgroupV1{filepath.Join(root, "v1")}, "v1/cpu/g/cpu.cfs_quota_us", "25000"},
+		"v2": {cgroupV2{filepath.Join(root, "v2")}, "v2/g/cpu.max", "25000 100000"},
+	} {
+		if err := row.limitCPU("/g", 250); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if b, err := os.ReadFile(filepath.Join(root, row.cpu)); err != nil || string(b) != row.want {
+			t.Errorf("%s: limit is %q, %v, want %q", name, b, err, row.want)
+		}
+		if n, err := row.oomKills("/g"); n != 2 || err != nil {
+			t.Errorf("%s: %d kills, %v", name, n, err)
+		}
+		if pids, err := row.processes("/g"); !cmp.Equal(pids, []int{12, 13}) || err != nil {
+			t.Errorf("%s: processes %v, %v", name, pids, err)
+		}
+		if err := row.remove("/absent"); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := row.limitCPU("/absent", 250); err == nil {
+			t.Errorf("%s: limited a group that is not there", name)
+		}
+	}
+}

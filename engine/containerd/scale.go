@@ -1,0 +1,166 @@
+package containerd
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"apron"
+	"apron/engine"
+)
+
+// Prepare implements engine.Engine.
+func (d *Driver) Prepare(ctx context.Context, spec engine.Spec) error {
+	s, err := d.await(ctx)
+	if err != nil {
+		return err
+	}
+	r, release, err := d.hold(ctx, spec.Revision)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := s.pull(ctx, spec); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r.prepared, r.spec = true, spec
+	return nil
+}
+
+// hold keeps Prepare and Remove of one revision apart.
+func (d *Driver) hold(ctx context.Context, id apron.RevisionID) (r *revision, release func(), err error) {
+	for {
+		d.mu.Lock()
+		r := d.revision(id)
+		d.mu.Unlock()
+		select {
+		case r.busy <- struct{}{}:
+		case <-ctx.Done():
+			return nil, nil, fmt.Errorf("wait for another call for revision %s: %w", id, ctx.Err())
+		}
+		d.mu.Lock()
+		same := d.revisions[id] == r
+		d.mu.Unlock()
+		if same {
+			return r, func() { d.forget(id, r); <-r.busy }, nil
+		}
+		<-r.busy // the revision was removed while we waited
+	}
+}
+
+// forget drops a revision of which nothing is left; it is called by whoever holds it.
+func (d *Driver) forget(id apron.RevisionID, r *revision) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !r.prepared && len(r.instances) == 0 {
+		delete(d.revisions, id)
+	}
+}
+
+// Scale implements engine.Engine.
+func (d *Driver) Scale(ctx context.Context, spec engine.Spec, n int) error {
+	if n < 0 {
+		return fmt.Errorf("scale revision %s to %d instances: a count is never negative", spec.Revision, n)
+	}
+	s, err := d.await(ctx)
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r, ok := d.revisions[spec.Revision]
+	if !ok || !r.prepared {
+		return fmt.Errorf("scale revision %s: it has not been prepared", spec.Revision)
+	}
+	if d.ended {
+		return errors.New("the engine driver has been stopped")
+	}
+	r.spec = spec
+	live := slices.DeleteFunc(slices.Clone(r.instances), (*instance).stopping)
+	for range n - len(live) {
+		i := newInstance(s, spec)
+		r.instances = append(r.instances, i)
+		d.look(r, i)
+	}
+	for _, i := range d.surplus(live, n) {
+		i.stop()
+	}
+	return nil
+}
+
+// surplus picks which of live to stop so that n are left: those that serve nobody first, then the
+// youngest.
+func (d *Driver) surplus(live []*instance, n int) []*instance {
+	if len(live) <= n {
+		return nil
+	}
+	slices.Reverse(live)
+	slices.SortStableFunc(live, func(a, b *instance) int { return cmp.Compare(d.rank(a.id), d.rank(b.id)) })
+	return live[:len(live)-n]
+}
+
+func (d *Driver) rank(id apron.InstanceID) int {
+	if i, ok := d.roster.get(id); ok && i.State == apron.InstanceReady {
+		return 1
+	}
+	return 0
+}
+
+// Remove implements engine.Engine.
+func (d *Driver) Remove(ctx context.Context, id apron.RevisionID) error {
+	s, err := d.await(ctx)
+	if err != nil {
+		return err
+	}
+	r, release, err := d.hold(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer release()
+	d.mu.Lock()
+	r.prepared = false
+	leaving := slices.Clone(r.instances)
+	d.mu.Unlock()
+	for _, i := range leaving {
+		i.stop()
+	}
+	for _, i := range leaving {
+		select {
+		case <-i.done:
+			if !i.removed {
+				return fmt.Errorf("remove revision %s: the engine driver has been stopped", id)
+			}
+		case <-ctx.Done():
+			return fmt.Errorf("remove revision %s: %w", id, ctx.Err())
+		}
+	}
+	d.mu.Lock()
+	r.instances = slices.DeleteFunc(r.instances, func(i *instance) bool { return slices.Contains(leaving, i) })
+	d.mu.Unlock()
+	return s.dropImage(ctx, id)
+}
+
+// Revisions implements engine.Engine.
+func (d *Driver) Revisions(ctx context.Context) ([]apron.RevisionID, error) {
+	s, err := d.await(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ids, err := s.imageRevisions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	for id, r := range d.revisions {
+		if len(r.instances) > 0 {
+			ids = append(ids, id)
+		}
+	}
+	d.mu.Unlock()
+	slices.Sort(ids)
+	return slices.Compact(ids), nil
+}

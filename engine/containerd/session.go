@@ -1,0 +1,84 @@
+package containerd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/errdefs"
+
+	"apron"
+)
+
+// session is a Driver's connection to the machine: the engine child and everything else instances
+// are made with. It is immutable once opened and safe for concurrent use.
+type session struct {
+	cfg         Config
+	client      *client.Client
+	snapshotter string
+	shim, runc  string // absolute paths
+	cgroups     cgroups
+	net         *network
+	roster      *roster
+	slots       chan struct{} // holds one per instance being created: creation is CPU work
+}
+
+// openSession looks at the machine and makes what all instances share.
+func openSession(ctx context.Context, cfg Config, cl *client.Client, r *roster) (*session, error) {
+	s := &session{cfg: cfg, client: cl, roster: r, slots: make(chan struct{}, max(2, runtime.NumCPU()))}
+	var err error
+	if s.snapshotter, err = snapshotter(ctx, cl); err != nil {
+		return nil, err
+	}
+	if s.shim, s.runc, err = Binaries(cfg.Dir); err != nil {
+		return nil, err
+	}
+	if s.cgroups, err = detectCgroups(); err != nil {
+		return nil, err
+	}
+	if s.net, err = openNetwork(ctx, cfg.Dir); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// dropImage lets go of a revision's image; its content is collected soon after.
+func (s *session) dropImage(ctx context.Context, id apron.RevisionID) error {
+	err := s.client.ImageService().Delete(ctx, imageName(id))
+	if err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("let go of image of revision %s: %w", id, err)
+	}
+	return nil
+}
+
+// sweep removes what a crash left of instances whose container was never made or already removed:
+// network namespaces, name files and logs.
+func (s *session) sweep(known func(apron.InstanceID) bool) error {
+	var errs []error
+	for _, dir := range []string{"run/netns", "run/instance"} {
+		entries, err := os.ReadDir(filepath.Join(s.cfg.Dir, dir))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("look for leftovers: %w", err)
+		}
+		for _, e := range entries {
+			if id := apron.InstanceID(e.Name()); !known(id) {
+				errs = append(errs, s.removeRemains(id))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// removeRemains removes everything of an instance outside of the engine child.
+func (s *session) removeRemains(id apron.InstanceID) error {
+	return errors.Join(
+		s.net.disconnect(id),
+		os.RemoveAll(filesDir(s.cfg.Dir, id)),
+		gone(os.Remove(LogPath(s.cfg.Dir, id))),
+		gone(os.Remove(LogPath(s.cfg.Dir, id)+".1")),
+	)
+}

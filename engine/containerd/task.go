@@ -1,0 +1,209 @@
+package containerd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/pkg/cio"
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/image-spec/identity"
+	"golang.org/x/sys/unix"
+
+	"apron"
+)
+
+// retryEngine is how long to wait before asking an engine again that was away.
+const retryEngine = 50 * time.Millisecond
+
+// exit is how a process ended.
+type exit struct {
+	code  int
+	known bool // false: it ended while the engine child was away, and nobody saw how
+}
+
+// startTask starts the process of a container whose network and files are in place. It returns where
+// in the log file the process's output begins.
+func (s *session) startTask(ctx context.Context, id apron.InstanceID) (logFrom int64, err error) {
+	c, err := s.client.LoadContainer(ctx, string(id))
+	if err != nil {
+		return 0, fmt.Errorf("find container: %w", err)
+	}
+	if logFrom, err = prepareLog(s.cfg.Dir, id); err != nil {
+		return 0, err
+	}
+	task, err := c.NewTask(ctx, cio.LogFile(LogPath(s.cfg.Dir, id)))
+	if err != nil {
+		return logFrom, fmt.Errorf("make process: %w", err)
+	}
+	if err := task.Start(ctx); err != nil {
+		return logFrom, fmt.Errorf("start process: %w", err)
+	}
+	return logFrom, nil
+}
+
+// task returns a container's task, or nil when it has none.
+func (s *session) task(ctx context.Context, id apron.InstanceID) (client.Task, error) {
+	c, err := s.client.LoadContainer(ctx, string(id))
+	if errdefs.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find container: %w", err)
+	}
+	t, err := c.Task(ctx, nil)
+	if errdefs.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find process: %w", err)
+	}
+	return t, nil
+}
+
+// awaitExit waits until an instance's process ends, across restarts of the engine child. Its error is
+// ctx's.
+func (s *session) awaitExit(ctx context.Context, id apron.InstanceID) (exit, error) {
+	for {
+		e, err := s.tryAwaitExit(ctx, id)
+		if err == nil {
+			return e, nil
+		}
+		if err := pause(ctx, retryEngine); err != nil {
+			return exit{}, err
+		}
+	}
+}
+
+func (s *session) tryAwaitExit(ctx context.Context, id apron.InstanceID) (exit, error) {
+	t, err := s.task(ctx, id)
+	if err != nil {
+		return exit{}, err
+	}
+	if t == nil {
+		return exit{code: -1}, nil
+	}
+	ended, err := t.Wait(ctx)
+	if err != nil {
+		return exit{}, fmt.Errorf("wait for process: %w", err)
+	}
+	status := <-ended // also when ctx is done, or the engine child goes away
+	if err := status.Error(); err != nil {
+		return exit{}, fmt.Errorf("wait for process: %w", err)
+	}
+	return exit{code: int(status.ExitCode()), known: true}, nil
+}
+
+// removeTask removes an instance's task, ending its processes if any are left. By the time it
+// returns, everything they wrote is in the log file.
+func (s *session) removeTask(ctx context.Context, id apron.InstanceID) error {
+	t, err := s.task(ctx, id)
+	if err != nil || t == nil {
+		return err
+	}
+	if _, err := t.Delete(ctx, client.WithProcessKill); err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("remove process: %w", err)
+	}
+	return nil
+}
+
+// resetRoot gives a container a fresh root file system: a restarted process must not find what the
+// one before it left.
+func (s *session) resetRoot(ctx context.Context, id apron.InstanceID) error {
+	c, err := s.client.ContainerService().Get(ctx, string(id))
+	if err != nil {
+		return fmt.Errorf("find container: %w", err)
+	}
+	sn := s.client.SnapshotService(c.Snapshotter)
+	img, err := s.image(ctx, c.Image)
+	if err != nil {
+		return err
+	}
+	layers, err := img.RootFS(ctx)
+	if err != nil {
+		return fmt.Errorf("read layers of image %s: %w", c.Image, err)
+	}
+	if err := sn.Remove(ctx, c.SnapshotKey); err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("remove root file system: %w", err)
+	}
+	if _, err := sn.Prepare(ctx, c.SnapshotKey, identity.ChainID(layers).String()); err != nil {
+		return fmt.Errorf("make root file system: %w", err)
+	}
+	return nil
+}
+
+// label records on the container what the next driver must know of the process.
+func (s *session) label(ctx context.Context, id apron.InstanceID, restarts int, ready time.Time) error {
+	c, err := s.client.LoadContainer(ctx, string(id))
+	if err != nil {
+		return fmt.Errorf("find container: %w", err)
+	}
+	labels := map[string]string{labelRestarts: strconv.Itoa(restarts), labelReady: ""}
+	if !ready.IsZero() {
+		labels[labelReady] = strconv.FormatInt(ready.UnixNano(), 10)
+	}
+	if _, err := c.SetLabels(ctx, labels); err != nil {
+		return fmt.Errorf("label container: %w", err)
+	}
+	return nil
+}
+
+// removeContainer removes everything of an instance, in the engine child and outside of it.
+func (s *session) removeContainer(ctx context.Context, id apron.InstanceID) error {
+	if err := s.removeTask(ctx, id); err != nil {
+		return err
+	}
+	c, err := s.client.LoadContainer(ctx, string(id))
+	switch {
+	case errdefs.IsNotFound(err):
+	case err != nil:
+		return fmt.Errorf("find container: %w", err)
+	default:
+		if err := c.Delete(ctx, client.WithSnapshotCleanup); err != nil && !errdefs.IsNotFound(err) {
+			return fmt.Errorf("remove container: %w", err)
+		}
+	}
+	return s.removeRemains(id)
+}
+
+// failureOf describes how a process ended, with its last words.
+func failureOf(e exit, oom bool, lines []string) apron.Failure {
+	f := apron.Failure{Exited: true, ExitCode: e.code, OOM: oom, Log: lines}
+	// A shell's and containerd's convention: 128 and the number of the signal.
+	if n := e.code - 128; e.known && n > 0 && n < 32 {
+		f.Signal = unix.SignalName(unix.Signal(n))
+	}
+	return f
+}
+
+// startReason makes what the runtime says about a process that could not be started fit for the
+// user: runc's own words, without the path of callers before them.
+func startReason(err error) string {
+	var f *apron.Fault
+	if errors.As(err, &f) {
+		return f.Msg
+	}
+	msg := err.Error()
+	for _, mark := range []string{"unable to start container process: ", "error during container init: ", "OCI runtime create failed: ", "OCI runtime start failed: "} {
+		if _, after, ok := strings.Cut(msg, mark); ok {
+			msg = after
+		}
+	}
+	return strings.TrimSuffix(strings.ToValidUTF8(msg[:min(len(msg), maxLineBytes)], ""), ": unknown")
+}
+
+// pause waits for d or returns ctx's error.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
