@@ -1,0 +1,74 @@
+// Package operation is the durable runner of operations.
+//
+// The store's operation table is the queue. A [Runner] claims an operation under a lease, runs the
+// steps its [Plan] lists in order, and records a checkpoint after each, so that after a crash it
+// goes on with the first step that has no checkpoint. It knows no step's meaning; package deploy
+// holds the plans. Every step may run twice and must be idempotent.
+//
+// A step that returns an apron.Fault has failed for good, and the Fault's message is what the user
+// reads. Any other error is tried again with growing pauses until the attempts or the operation's
+// deadline are used up. A failed operation runs the plan's undo steps, also across crashes, and
+// then gets its final status in the same transaction that sets the service's.
+//
+// Nothing polls: [Runner.Wake], notifications of the store, and a timer for the end of the next
+// back-off or lease say when to look for work.
+package operation
+
+import (
+	"context"
+	"time"
+
+	"apron"
+	"apron/store"
+)
+
+// Step is one checkpointed part of an operation. Its name is stored: renaming a step makes
+// operations that are under way start over.
+type Step struct {
+	Name string
+	// Run does the work. op is as the runner last stored it, with Attempt counting this try.
+	Run func(ctx context.Context, op apron.Operation) error
+	// Timeout limits one try. 0: the operation's deadline, or for an undo step Config.UndoTimeout.
+	Timeout time.Duration
+}
+
+// Plan is what operations of one type do.
+type Plan struct {
+	Steps []Step
+	// Undo runs, in order, once a step has failed for good or the deadline has passed. An undo step
+	// that fails is tried again; after UndoAttempts the operation ends without the rest.
+	Undo []Step
+	// End runs in the transaction that ends the operation, after it has its final status, and sets
+	// what depends on it, such as the service's status. It may run twice. nil: nothing to set.
+	End func(ctx context.Context, tx *store.Tx, op apron.Operation, ok bool) error
+	// Failed is the final status after a failure: OperationFailed, which is also the zero value's
+	// meaning, or OperationRollbackSucceeded. With the latter the operation shows
+	// ROLLBACK_IN_PROGRESS while it undoes, and ends as ROLLBACK_FAILED if that cannot be done.
+	Failed apron.OperationStatus
+}
+
+// rollback reports whether a failure shows as a rollback.
+func (p Plan) rollback() bool { return p.Failed == apron.OperationRollbackSucceeded }
+
+// failed returns the final status after a failure that was or was not undone.
+func (p Plan) failed(undone bool) apron.OperationStatus {
+	switch {
+	case !p.rollback():
+		return apron.OperationFailed
+	case undone:
+		return apron.OperationRollbackSucceeded
+	default:
+		return apron.OperationRollbackFailed
+	}
+}
+
+// next returns the index of the step after the checkpoint: len(steps) when all are done, 0 when
+// the checkpoint is empty or names a step that no longer exists.
+func next(steps []Step, checkpoint string) int {
+	for i, s := range steps {
+		if s.Name == checkpoint {
+			return i + 1
+		}
+	}
+	return 0
+}
