@@ -1,0 +1,49 @@
+package deploy
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"apron"
+	"apron/logs"
+	"apron/store"
+)
+
+// settle gives a service the state it has after a rollout and writes it. Whatever serves then is
+// running and its configuration is the service's; without anything that serves the service could not
+// be created, and shows what was asked for.
+func (d *deployer) settle(ctx context.Context, tx *store.Tx, svc *apron.Service, ok bool) error {
+	svc.Status, svc.Candidate = apron.ServiceRunning, ""
+	switch {
+	case svc.Active == "":
+		svc.Status = apron.ServiceCreateFailed
+	case !ok:
+		active, err := tx.Revision(ctx, svc.Active)
+		if err != nil {
+			return fmt.Errorf("read active revision: %w", err)
+		}
+		svc.Config = active.Config
+	}
+	return tx.UpdateService(ctx, *svc)
+}
+
+// tellFailure says why a rollout failed and what has become of the service.
+func (d *deployer) tellFailure(op apron.Operation, svc apron.Service, failed string) {
+	d.detail(op, "Failed to deploy your application image.", op.Reason)
+	d.events(op,
+		op.Reason,
+		fmt.Sprintf("Deployment with ID : %s failed. Failure reason : %s", logs.ShortID(op.ID), firstLine(op.Reason)),
+		failed,
+		statusLine(svc))
+}
+
+// statusLine is App Runner's line for a service's new status.
+func statusLine(svc apron.Service) string {
+	return fmt.Sprintf("Service status is set to %s.", svc.Status)
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
+}

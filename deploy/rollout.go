@@ -1,0 +1,215 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"apron"
+	"apron/logs"
+	"apron/operation"
+	"apron/store"
+)
+
+// rollout is what creating, updating and deploying have in common: a revision is made to serve, in
+// the place of the one that does, if any.
+func (d *deployer) rollout(failed apron.OperationStatus, end endFunc) operation.Plan {
+	return operation.Plan{
+		Steps: []operation.Step{
+			{Name: "resolve", Run: d.resolve},
+			{Name: "prepare", Run: d.prepare},
+			{Name: "provision", Run: d.provision},
+			{Name: "route", Run: d.route},
+			{Name: "retire", Run: d.retire},
+		},
+		Undo: []operation.Step{
+			{Name: "revert", Run: d.revert},
+			{Name: "discard", Run: d.discard, Timeout: discardTimeout},
+		},
+		End:    end,
+		Failed: failed,
+	}
+}
+
+// endFunc is operation.Plan.End.
+type endFunc = func(ctx context.Context, tx *store.Tx, op apron.Operation, ok bool) error
+
+// discardTimeout leaves room for draining a revision that had already been sent requests.
+const discardTimeout = 4 * time.Minute
+
+// resolve pins the image by content, so that moving the tag later changes nothing. A revision that
+// came with its image keeps the one that serves.
+func (d *deployer) resolve(ctx context.Context, op apron.Operation) error {
+	svc, rev, err := d.revision(ctx, op)
+	if err != nil {
+		return err
+	}
+	image := rev.Config.Source.Image
+	if image == nil {
+		return apron.Faultf(apron.Invalid, "Building from source code is not available yet in this version of Apron.")
+	}
+	if len(image.Run.Secrets) > 0 {
+		return apron.Faultf(apron.Invalid, "Secrets (RuntimeEnvironmentSecrets) are not available yet in this version of Apron.")
+	}
+	started, trigger := begun(op.Type)
+	d.events(op,
+		statusLine(svc), started,
+		fmt.Sprintf("Deployment with ID : %s started. Triggering event : %s", logs.ShortID(op.ID), trigger),
+		fmt.Sprintf("Deployment Artifact: [Repo Type: %s], [Image URL: %s]", image.Type, image.Identifier))
+	if !rev.Image.IsZero() {
+		return nil
+	}
+	d.events(op, fmt.Sprintf("Pulling image %s from ECR repository.", image.Identifier))
+	d.detail(op, "Starting to pull your application image.")
+	resolved, err := d.Images.Resolve(ctx, svc.Scope, image.Identifier)
+	if err != nil {
+		return fmt.Errorf("resolve image %s: %w", image.Identifier, err)
+	}
+	return d.Store.Tx(ctx, func(tx *store.Tx) error {
+		return tx.SetRevisionImage(ctx, rev.ID, resolved)
+	})
+}
+
+// begun returns App Runner's line for the start of a rollout, and its name for what triggers one.
+func begun(t apron.OperationType) (started, trigger string) {
+	switch t {
+	case apron.OperationUpdate:
+		return "Service update started.", "SERVICE_UPDATE"
+	case apron.OperationStartDeployment:
+		return "Deployment started.", "SERVICE_DEPLOY"
+	default:
+		return "Service creation started.", "SERVICE_CREATE"
+	}
+}
+
+// prepare copies the image into the engine: from here on the registry is not needed.
+func (d *deployer) prepare(ctx context.Context, op apron.Operation) error {
+	svc, rev, err := d.revision(ctx, op)
+	if err != nil {
+		return err
+	}
+	if err := d.Fleet.Prepare(ctx, rev); err != nil {
+		return fmt.Errorf("pull image %s: %w", rev.Image.Reference, err)
+	}
+	if svc.Active != "" && svc.Active != rev.ID {
+		active, err := d.Store.Revision(ctx, svc.Active)
+		if err != nil {
+			return fmt.Errorf("read active revision: %w", err)
+		}
+		if op.Type == apron.OperationUpdate && active.Image == rev.Image {
+			return nil // nothing was pulled that was not there
+		}
+	}
+	d.events(op, "Successfully pulled your application image from ECR.")
+	d.detail(op, "Successfully pulled your application image from ECR. Digest: "+rev.Image.Digest)
+	return nil
+}
+
+// provision starts the first instances and waits until they pass the health check.
+func (d *deployer) provision(ctx context.Context, op apron.Operation) error {
+	_, rev, err := d.revision(ctx, op)
+	if err != nil {
+		return err
+	}
+	check, port := rev.Config.HealthCheck, rev.Config.Source.Run().Port
+	path := ""
+	if check.Protocol == apron.HealthCheckHTTP {
+		path = fmt.Sprintf("[Path: '%s'], ", check.Path)
+	}
+	d.events(op,
+		"Provisioning instances and deploying image for publicly accessible service.",
+		fmt.Sprintf("Performing health check on protocol `%s` %s[Port: '%s'].", check.Protocol, path, port))
+	if err := d.Fleet.Provision(ctx, rev); err != nil {
+		return fmt.Errorf("provision instances: %w", err)
+	}
+	d.events(op, "Health check is successful. Routing traffic to application.")
+	return nil
+}
+
+// route sends requests to the operation's revision and makes it the active one.
+func (d *deployer) route(ctx context.Context, op apron.Operation) error {
+	svc, rev, err := d.revision(ctx, op)
+	if err != nil {
+		return err
+	}
+	if err := d.Fleet.Serve(ctx, svc, rev); err != nil {
+		return fmt.Errorf("route requests: %w", err)
+	}
+	if err := d.activate(ctx, op.Service, rev.ID); err != nil {
+		return err
+	}
+	d.events(op, "Successfully routed incoming traffic to application.")
+	return nil
+}
+
+// activate records that requests go to the revision now, and makes the one they went to before the
+// candidate. With an empty revision they go to none.
+func (d *deployer) activate(ctx context.Context, id apron.ServiceID, rev apron.RevisionID) error {
+	err := d.Store.Tx(ctx, func(tx *store.Tx) error {
+		svc, err := tx.Service(ctx, id)
+		if err != nil || svc.Active == rev {
+			return err
+		}
+		svc.Active, svc.Candidate = rev, svc.Active
+		return tx.UpdateService(ctx, svc)
+	})
+	if err != nil {
+		return fmt.Errorf("record the active revision: %w", err)
+	}
+	return nil
+}
+
+// retireTries is how often retiring is tried before the rest is left to the next rollout or start of
+// the server.
+const retireTries = 3
+
+// retire drains and removes what served before. The service has its new version by now, so whatever
+// goes wrong here does not turn the operation round.
+func (d *deployer) retire(ctx context.Context, op apron.Operation) error {
+	svc, rev, err := d.revision(ctx, op)
+	if err == nil {
+		err = d.Fleet.Serve(ctx, svc, rev) // for certain: nothing that is retired may be sent requests
+	}
+	if err == nil {
+		err = d.Fleet.RetireOthers(ctx, op.Service, op.Revision)
+	}
+	overdue := errors.Is(ctx.Err(), context.DeadlineExceeded)
+	if err != nil && (op.Attempt >= retireTries || overdue) {
+		d.Log.Error("retire old revisions", "service", op.Service, "operation", op.ID, "err", err)
+		return nil
+	}
+	return err
+}
+
+// revert sends requests where they went before the operation: to the revision that served then, or
+// nowhere.
+func (d *deployer) revert(ctx context.Context, op apron.Operation) error {
+	svc, err := d.Store.Service(ctx, op.Service)
+	if err != nil {
+		return fmt.Errorf("read service: %w", err)
+	}
+	back := svc.Active
+	if back == op.Revision {
+		back = svc.Candidate
+	}
+	if back == "" {
+		if err := d.Fleet.Withdraw(ctx, op.Service); err != nil {
+			return fmt.Errorf("withdraw routes: %w", err)
+		}
+		return d.activate(ctx, op.Service, "")
+	}
+	rev, err := d.Store.Revision(ctx, back)
+	if err != nil {
+		return fmt.Errorf("read revision: %w", err)
+	}
+	if err := d.Fleet.Reinstate(ctx, svc, rev); err != nil {
+		return fmt.Errorf("go back to revision %s: %w", back, err)
+	}
+	return d.activate(ctx, op.Service, back)
+}
+
+// discard removes what the failed rollout has left in the engine.
+func (d *deployer) discard(ctx context.Context, op apron.Operation) error {
+	return d.Fleet.Retire(ctx, op.Revision)
+}

@@ -1,0 +1,56 @@
+package deploy
+
+import (
+	"context"
+	"fmt"
+
+	"apron"
+	"apron/operation"
+	"apron/store"
+)
+
+// update is UPDATE_SERVICE: a revision with the new configuration takes the place of the one that
+// serves, without a request lost. When it fails the old one serves on and its configuration is the
+// service's again. For a service that could not be created it is another attempt to.
+func (d *deployer) update() operation.Plan {
+	return d.rollout(apron.OperationRollbackSucceeded, d.endUpdate)
+}
+
+func (d *deployer) endUpdate(ctx context.Context, tx *store.Tx, op apron.Operation, ok bool) error {
+	svc, err := tx.Service(ctx, op.Service)
+	if err != nil {
+		return err
+	}
+	what, err := deployed(ctx, tx, svc)
+	if err != nil {
+		return err
+	}
+	if err := d.settle(ctx, tx, &svc, ok); err != nil {
+		return err
+	}
+	if ok {
+		d.events(op, statusLine(svc), fmt.Sprintf("Service update completed successfully. New %s deployed.", what))
+	} else {
+		d.tellFailure(op, svc, "Service update failed. For details, see service logs.")
+	}
+	return nil
+}
+
+// deployed says what of a service an update has replaced.
+func deployed(ctx context.Context, tx *store.Tx, svc apron.Service) (string, error) {
+	if svc.Active == "" || svc.Candidate == "" {
+		return "application and configuration is", nil
+	}
+	now, err := tx.Revision(ctx, svc.Active)
+	if err != nil {
+		return "", fmt.Errorf("read revision: %w", err)
+	}
+	before, err := tx.Revision(ctx, svc.Candidate)
+	if err != nil {
+		return "", fmt.Errorf("read revision: %w", err)
+	}
+	if now.Image.Digest == before.Image.Digest {
+		return "configuration is", nil
+	}
+	return "application and configuration is", nil
+}

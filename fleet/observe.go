@@ -1,0 +1,162 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"apron"
+)
+
+// observe takes in one report of the engine.
+//
+// A backend joins when its instance is ready and leaves when the engine says that it is not; a
+// report of "starting" changes nothing. So an instance that served under the last control plane
+// goes on serving while the new one finds it again.
+func (f *Fleet) observe(i apron.Instance) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	was, known := f.instances[i.ID]
+	if i.State == apron.InstanceGone {
+		delete(f.instances, i.ID)
+	} else {
+		f.instances[i.ID] = i
+	}
+	if !known || was.State != i.State {
+		f.logChange(i)
+	}
+	if s := f.serving[i.Service]; s != nil {
+		f.updateBackend(s, i)
+	}
+	f.broadcast()
+}
+
+// sync is told that the engine has reported every instance there was: backends it does not know
+// are gone.
+func (f *Fleet) sync() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.synced = true
+	for _, s := range f.serving {
+		f.dropUnknown(s)
+	}
+	f.broadcast()
+}
+
+// forget drops the instances of a revision the engine has removed, whose last reports may be on
+// their way still.
+func (f *Fleet) forget(rev apron.RevisionID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for id, i := range f.instances {
+		if i.Revision == rev {
+			delete(f.instances, id)
+		}
+	}
+	f.broadcast()
+}
+
+func (f *Fleet) updateBackend(s *serving, i apron.Instance) {
+	switch i.State {
+	case apron.InstanceReady:
+		if i.Revision == s.route.Revision && s.backends[i.ID].Addr != i.Addr {
+			s.add(apron.Backend{Instance: i.ID, Addr: i.Addr})
+			f.dirty()
+		}
+	case apron.InstanceStarting:
+	default:
+		if _, ok := s.backends[i.ID]; ok {
+			s.drop(i.ID)
+			f.dirty()
+		}
+	}
+}
+
+func (f *Fleet) dropUnknown(s *serving) {
+	for _, id := range append([]apron.InstanceID(nil), s.order...) {
+		if _, ok := f.instances[id]; !ok {
+			s.drop(id)
+			f.dirty()
+		}
+	}
+}
+
+// dirty notes that the routes have changed. mu must be held.
+func (f *Fleet) dirty() {
+	f.wanted++
+	f.broadcast()
+}
+
+// broadcast wakes everyone who waits for a change. mu must be held.
+func (f *Fleet) broadcast() {
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
+func (f *Fleet) logChange(i apron.Instance) {
+	log := f.cfg.Log.With("service", i.Service, "revision", i.Revision, "instance", i.ID)
+	switch {
+	case i.State == apron.InstanceReady:
+		log.Info("instance is ready", "addr", i.Addr, "restarts", i.Restarts)
+	case i.State == apron.InstanceGone:
+		log.Info("instance is gone")
+	case i.Failure != nil && i.State != apron.InstanceStarting:
+		log.Warn("instance is not serving", "state", i.State, "reason", i.Failure.Summary())
+	}
+}
+
+// awaitReady returns when n instances of the revision are ready, or with a Fault as soon as one
+// failed. "Runs but is not healthy" has the whole start window; a process that ends has failed
+// (reference/behaviour.md §1.3).
+func (f *Fleet) awaitReady(ctx context.Context, rev apron.Revision, n int) error {
+	window, cancel := context.WithTimeoutCause(ctx, f.cfg.StartWindow, errStartWindow)
+	defer cancel()
+	for {
+		f.mu.Lock()
+		ready, last, changed := 0, (*apron.Failure)(nil), f.changed
+		for _, i := range f.instances {
+			if i.Revision != rev.ID {
+				continue
+			}
+			switch {
+			case i.State == apron.InstanceReady:
+				ready++
+			case i.State == apron.InstanceFailed && i.Failure != nil:
+				f.mu.Unlock()
+				return apron.Faultf(apron.Invalid, "%s", i.Failure.Detail())
+			case i.Failure != nil:
+				last = i.Failure
+			}
+		}
+		f.mu.Unlock()
+		if ready >= n {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-window.Done():
+			if errors.Is(context.Cause(window), errStartWindow) {
+				return f.notHealthy(rev, last)
+			}
+			return ctx.Err()
+		}
+	}
+}
+
+var errStartWindow = errors.New("start window ended")
+
+// notHealthy says that the instances run but did not pass their health check in time.
+func (f *Fleet) notHealthy(rev apron.Revision, last *apron.Failure) error {
+	check, port := rev.Config.HealthCheck, rev.Config.Source.Run().Port
+	where := fmt.Sprintf("protocol `%s` [Port: '%s']", check.Protocol, port)
+	if check.Protocol == apron.HealthCheckHTTP {
+		where = fmt.Sprintf("protocol `%s` [Path: '%s'], [Port: '%s']", check.Protocol, check.Path, port)
+	}
+	msg := fmt.Sprintf("Health check failed on %s for %s. Check your configured port number. For more information, see the application logs.",
+		where, f.cfg.StartWindow.Round(time.Second))
+	if last != nil {
+		msg += " " + last.Detail()
+	}
+	return apron.Faultf(apron.Invalid, "%s", msg)
+}

@@ -1,0 +1,142 @@
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"apron"
+)
+
+// Restore brings the fleet back after a restart of the control plane: every service that was
+// serving serves again, with the instances that outlived it, and revisions nobody wants any more
+// are removed. Call it once, after Run has started and before operations resume.
+//
+// A service's Active revision has the route. Its Candidate has it only if the router says so: then
+// the last control plane ended after it had routed the candidate and before that was recorded, and
+// the operation that goes on does the rest.
+func (f *Fleet) Restore(ctx context.Context) error {
+	services, err := f.cfg.Store.LiveServices(ctx)
+	if err != nil {
+		return fmt.Errorf("read services: %w", err)
+	}
+	last, err := f.cfg.Router.Table(ctx)
+	if err != nil {
+		return fmt.Errorf("read the router's table: %w", err)
+	}
+	keep := map[apron.RevisionID]bool{}
+	for _, svc := range services {
+		keep[svc.Active], keep[svc.Candidate] = true, true
+		if svc.Status == apron.ServiceOperationInProgress {
+			if err := f.keepAll(ctx, svc.ID, keep); err != nil {
+				return err
+			}
+		}
+		if err := f.restoreService(ctx, svc, last); err != nil {
+			return fmt.Errorf("restore service %s: %w", svc.ID, err)
+		}
+	}
+	f.mu.Lock()
+	f.dirty()
+	f.mu.Unlock()
+	close(f.restored)
+	return f.removeOrphans(ctx, keep)
+}
+
+// keepAll spares every revision of a service with an operation in progress: its steps know which
+// of them to retire, and drain them first.
+func (f *Fleet) keepAll(ctx context.Context, id apron.ServiceID, keep map[apron.RevisionID]bool) error {
+	revisions, err := f.cfg.Store.Revisions(ctx, id)
+	if err != nil {
+		return fmt.Errorf("read revisions of service %s: %w", id, err)
+	}
+	for _, rev := range revisions {
+		keep[rev.ID] = true
+	}
+	return nil
+}
+
+func (f *Fleet) restoreService(ctx context.Context, svc apron.Service, last apron.RouteTable) error {
+	if svc.Status == apron.ServicePaused {
+		return nil
+	}
+	routed := svc.Active
+	if svc.Candidate != "" && routes(last, svc.ID, svc.Candidate) {
+		routed = svc.Candidate
+	}
+	if svc.Active != "" {
+		if err := f.restoreRevision(ctx, svc, svc.Active, routed, last); err != nil {
+			return err
+		}
+	}
+	if routed != svc.Active {
+		return f.restoreRevision(ctx, svc, routed, routed, last)
+	}
+	return nil
+}
+
+// restoreRevision routes to the revision if it is the one to route to, and has the engine keep its
+// instances.
+func (f *Fleet) restoreRevision(
+	ctx context.Context, svc apron.Service, id, routed apron.RevisionID, last apron.RouteTable,
+) error {
+	rev, err := f.cfg.Store.Revision(ctx, id)
+	if err != nil {
+		return fmt.Errorf("read revision: %w", err)
+	}
+	asc, err := f.cfg.Store.AutoScalingConfiguration(ctx, rev.Config.AutoScaling)
+	if err != nil {
+		return fmt.Errorf("read auto scaling configuration: %w", err)
+	}
+	if id == routed {
+		f.route(svc, id, asc.MaxConcurrency, 0)
+		f.seed(svc.ID, id, last)
+	}
+	return f.cfg.Engine.Scale(ctx, spec(svc, rev), asc.MinSize)
+}
+
+// routes reports whether the table sends requests of the service to the revision.
+func routes(table apron.RouteTable, id apron.ServiceID, rev apron.RevisionID) bool {
+	return slices.ContainsFunc(table.Routes, func(r apron.Route) bool {
+		return r.Service == id && r.Revision == rev
+	})
+}
+
+// seed takes over the backends the router already sends requests to, until the engine says
+// otherwise.
+func (f *Fleet) seed(id apron.ServiceID, rev apron.RevisionID, last apron.RouteTable) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := f.serving[id]
+	for _, route := range last.Routes {
+		if route.Service != id || route.Revision != rev {
+			continue
+		}
+		for _, b := range route.Backends {
+			if i, known := f.instances[b.Instance]; !known || i.State == apron.InstanceStarting {
+				s.add(b)
+			}
+		}
+	}
+	if f.synced {
+		f.dropUnknown(s)
+	}
+}
+
+// removeOrphans removes what earlier control planes left behind.
+func (f *Fleet) removeOrphans(ctx context.Context, keep map[apron.RevisionID]bool) error {
+	revisions, err := f.cfg.Engine.Revisions(ctx)
+	if err != nil {
+		return fmt.Errorf("list revisions in the engine: %w", err)
+	}
+	for _, rev := range revisions {
+		if keep[rev] {
+			continue
+		}
+		f.cfg.Log.Info("removing a revision nobody wants", "revision", rev)
+		if err := f.cfg.Engine.Remove(ctx, rev); err != nil {
+			return fmt.Errorf("remove revision %s: %w", rev, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,136 @@
+package fleet_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"apron"
+	"apron/engine/enginetest"
+)
+
+// A control plane that starts again publishes what the router has, before its engine knows
+// anything, and while the engine is still proving that the instances are well.
+func TestRestoreKeepsBackends(t *testing.T) {
+	w := newWorld(t)
+	w.boot(fast(w.memory), nil)
+	svc, _ := w.serving("web", "web")
+	before, _ := w.route(svc.ID)
+
+	slow := &slowEngine{Memory: w.memory, open: make(chan struct{}), proven: make(chan struct{})}
+	w.boot(slow, nil)
+	w.until(func() bool { return len(w.router.published()) > 0 }, "something is published")
+	close(slow.open)
+	w.until(func() bool { return len(w.fleet.Instances("web-1")) == 1 }, "the instance is found")
+	close(slow.proven)
+	w.until(func() bool { return w.fleet.Instances("web-1")[0].State == apron.InstanceReady }, "it is ready")
+	w.wantNeverEmpty(svc.ID)
+	after, _ := w.route(svc.ID)
+	if fmt.Sprint(after) != fmt.Sprint(before) {
+		t.Errorf("route is %+v, was %+v", after, before)
+	}
+	// An operation that goes on routes once more what is routed already.
+	rev, err := w.store.Revision(t.Context(), "web-1")
+	w.must(err)
+	w.must(w.fleet.Serve(t.Context(), svc, rev))
+	w.wantNeverEmpty(svc.ID)
+}
+
+func TestSyncDropsUnknownBackends(t *testing.T) {
+	w := newWorld(t)
+	w.boot(fast(w.memory), nil)
+	svc, rev := w.serving("web", "web")
+	before, _ := w.route(svc.ID)
+
+	// The machine was restarted: the router has its table, the engine its image but no instance.
+	w.stop()
+	w.must(w.memory.Remove(t.Context(), rev.ID))
+	other := enginetest.New()
+	t.Cleanup(other.Close)
+	slow := &slowEngine{Memory: other, open: make(chan struct{}), proven: make(chan struct{})}
+	w.must(other.Prepare(t.Context(), enginetestSpec(svc, rev)))
+	w.boot(slow, nil)
+	if r, _ := w.route(svc.ID); fmt.Sprint(r.Backends) != fmt.Sprint(before.Backends) {
+		t.Errorf("before the engine has spoken the route has %v, want %v", r.Backends, before.Backends)
+	}
+	close(slow.proven)
+	close(slow.open)
+	w.until(func() bool {
+		r, ok := w.route(svc.ID)
+		return ok && len(r.Backends) == 1 && r.Backends[0].Instance != before.Backends[0].Instance
+	}, "the new instance has taken the place of the unknown one")
+}
+
+// The last control plane ended after it had routed the candidate and before it could record that.
+func TestRestoreKeepsARoutedCandidate(t *testing.T) {
+	w := newWorld(t)
+	w.boot(fast(w.memory), nil)
+	svc, old := w.serving("web", "web")
+	next := w.revision(svc, "web-2", "web")
+	w.record(&svc, apron.ServiceOperationInProgress, old.ID, next.ID)
+	w.start(next)
+	w.must(w.fleet.Serve(t.Context(), svc, next))
+
+	slow := &slowEngine{Memory: w.memory, open: make(chan struct{}), proven: make(chan struct{})}
+	w.boot(slow, nil)
+	w.until(func() bool { return len(w.router.published()) > 0 }, "something is published")
+	w.wantNeverEmpty(svc.ID)
+	if r, _ := w.route(svc.ID); r.Revision != next.ID {
+		t.Errorf("requests go to revision %s, want the candidate", r.Revision)
+	}
+	for _, id := range []apron.RevisionID{old.ID, next.ID} {
+		if _, n, ok := w.memory.Asked(id); !ok || n != 1 {
+			t.Errorf("revision %s: in the engine %v with %d instances, want 1", id, ok, n)
+		}
+	}
+	// And it can go back.
+	close(slow.open)
+	close(slow.proven)
+	w.must(w.fleet.Reinstate(t.Context(), svc, old))
+	w.wantNeverEmpty(svc.ID)
+	if r, _ := w.route(svc.ID); r.Revision != old.ID {
+		t.Errorf("requests go to revision %s, want the old one", r.Revision)
+	}
+}
+
+func TestRestoreOfAPausedService(t *testing.T) {
+	w := newWorld(t)
+	w.boot(fast(w.memory), nil)
+	svc, rev := w.serving("web", "web")
+	w.must(w.fleet.Withdraw(t.Context(), svc.ID))
+	w.must(w.fleet.Park(t.Context(), rev))
+	w.record(&svc, apron.ServicePaused, rev.ID, "")
+	if left := w.fleet.Instances(rev.ID); len(left) != 0 {
+		t.Errorf("instances are left: %+v", left)
+	}
+
+	w.boot(fast(w.memory), nil)
+	if r, ok := w.route(svc.ID); ok {
+		t.Errorf("a paused service has route %+v", r)
+	}
+	if _, n, ok := w.memory.Asked(rev.ID); !ok || n != 0 {
+		t.Errorf("in the engine %v with %d instances, want its image alone", ok, n)
+	}
+}
+
+func TestRestoreRemovesOrphans(t *testing.T) {
+	w := newWorld(t)
+	w.boot(fast(w.memory), nil)
+	svc, old := w.serving("web", "web")
+	busy, served := w.serving("busy", "web")
+	for _, s := range []apron.Service{svc, busy} {
+		next := w.revision(s, apron.RevisionID(s.Name+"-2"), "web")
+		w.start(next)
+		w.must(w.fleet.Serve(t.Context(), s, next))
+	}
+	w.record(&svc, apron.ServiceRunning, "web-2", "")
+	w.record(&busy, apron.ServiceOperationInProgress, "busy-2", served.ID) // its operation has yet to retire it
+
+	w.boot(fast(w.memory), nil)
+	got, err := w.memory.Revisions(t.Context())
+	w.must(err)
+	want := []apron.RevisionID{"busy-1", "busy-2", "web-2"}
+	if !slices.Equal(got, want) {
+		t.Errorf("the engine has %v, want %v: without %s", got, want, old.ID)
+	}
+}
