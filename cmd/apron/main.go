@@ -1,0 +1,26 @@
+// Command apron is a self-hosted home for AWS App Runner services: server, router, engine and the
+// commands to work with them, in one binary. `apron help` lists the commands.
+package main
+
+import (
+	"os"
+
+	"github.com/alecthomas/kong"
+)
+
+// version is set by the linker.
+var version = "dev" //nolint:gochecknoglobals // the linker can only set a variable
+
+func main() {
+	var cli commands
+	k := kong.Parse(&cli,
+		kong.Name("apron"),
+		kong.Description("A self-hosted home for AWS App Runner services."),
+		kong.UsageOnError(),
+		kong.Vars{"version": version},
+	)
+	if err := k.Run(&cli.settings); err != nil {
+		k.Errorf("%v", err)
+		os.Exit(1)
+	}
+}

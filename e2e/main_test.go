@@ -1,0 +1,171 @@
+// Package e2e_test drives a whole Apron, its three processes and real instances, with the clients
+// people use: the AWS SDK for Go, the AWS CLI, boto3, Terraform and plain HTTP.
+//
+// The test binary plays Apron's three roles itself (it is what the server re-executes), so the
+// race detector watches the server too. Tests of the command line use the real binary.
+package e2e_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"apron"
+	"apron/server"
+)
+
+// Variables that reach the server only in these tests.
+const (
+	crashAfter = "E2E_CRASH_AFTER" // TYPE/STEP: die by SIGKILL once its checkpoint is durable
+	crashMark  = "E2E_CRASH_MARK"  // file that says that it has happened
+)
+
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "serve", "router", "engine":
+			if err := playRole(os.Args[1], os.Args[2:]); err != nil {
+				fmt.Fprintln(os.Stderr, "apron:", err)
+				os.Exit(1)
+			}
+			return
+		}
+	}
+	code := m.Run()
+	if err := os.RemoveAll(built.dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	os.Exit(code)
+}
+
+// playRole does what cmd/apron does, with a hook that can end the server at a step boundary.
+func playRole(role string, args []string) error {
+	flags := flag.NewFlagSet(role, flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	given := map[string]*string{}
+	for _, name := range []string{"data", "listen", "http", "https", "start-window", "store"} {
+		given[name] = flags.String(name, "", "")
+	}
+	if err := flags.Parse(args); err != nil {
+		return fmt.Errorf("parse flags: %w", err)
+	}
+	set := map[string]any{}
+	for name, value := range given {
+		if *value != "" {
+			set[name] = *value
+		}
+	}
+	cfg, err := server.Load("", set)
+	if err != nil {
+		return err
+	}
+	ctx, stop := server.Interrupted()
+	defer stop()
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	switch role {
+	case "router":
+		return server.RunRouter(ctx, cfg, log)
+	case "engine":
+		return server.RunEngine(ctx, cfg, log)
+	default:
+		return server.Run(ctx, cfg, server.Hooks{AfterStep: crashHook()}, log)
+	}
+}
+
+// crashHook returns a hook that kills this process once, or nil.
+func crashHook() func(apron.Operation, string) {
+	at := os.Getenv(crashAfter)
+	if at == "" {
+		return nil
+	}
+	return func(op apron.Operation, step string) {
+		if string(op.Type)+"/"+step != at {
+			return
+		}
+		// O_EXCL: the server that resumes the operation must not die of it again.
+		f, err := os.OpenFile(os.Getenv(crashMark), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		if err != nil {
+			return
+		}
+		_ = f.Close()
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		select {} // the signal is on its way
+	}
+}
+
+// endpoints is what the server writes about itself.
+type endpoints struct{ Listen, HTTP, HTTPS string }
+
+func readEndpoints(data string) (endpoints, error) {
+	var e endpoints
+	b, err := os.ReadFile(filepath.Join(data, "run", "server.json"))
+	if err == nil {
+		err = json.Unmarshal(b, &e)
+	}
+	return e, err
+}
+
+// needRoot skips where instances cannot be started, which in CI is a failure.
+func needRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		skip(t, "instances need root")
+	}
+}
+
+// skip ends the test without a verdict on a developer's machine and with a failure in CI.
+func skip(t testing.TB, why string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatal("in CI nothing may be missing: " + why)
+	}
+	t.Skip(why)
+}
+
+// down stops everything of the data directory. Its own context: it also runs when a test is over.
+func down(t testing.TB, data string) {
+	t.Helper()
+	cfg, err := server.Load("", map[string]any{"data": data})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	if err := server.Down(context.WithoutCancel(t.Context()), cfg, log); err != nil {
+		t.Errorf("down: %v", err)
+	}
+	checkNothingLeft(t, data)
+}
+
+// checkNothingLeft fails the test when a process or a mount of the data directory remains.
+func checkNothingLeft(t testing.TB, data string) {
+	t.Helper()
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(mounts), data+"/") {
+		t.Errorf("mounts of %s are left", data)
+	}
+	entries, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range entries {
+		b, err := os.ReadFile(name)
+		if errors.Is(err, os.ErrNotExist) || err != nil {
+			continue // it ended between the look and the read
+		}
+		if strings.Contains(string(b), data) && !strings.HasPrefix(name, fmt.Sprintf("/proc/%d/", os.Getpid())) {
+			t.Errorf("process %s is left: %q", name, b)
+		}
+	}
+}

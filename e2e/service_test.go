@@ -1,0 +1,259 @@
+package e2e_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/apprunner/types"
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"apron/server"
+)
+
+// TestImageBecomesURL is the whole walk: a real image, a real instance, a real request.
+func TestImageBecomesURL(t *testing.T) {
+	h := newHome(t)
+	image := h.push(t, "web:1")
+	svc := h.create(t, input("web1", image, map[string]string{"VERSION": "one"}))
+	if svc.Status != types.ServiceStatusOperationInProgress || aws.ToString(svc.ServiceUrl) == "" {
+		t.Errorf("create answered %s, %q", svc.Status, aws.ToString(svc.ServiceUrl))
+	}
+	svc = h.settled(t, svc.ServiceArn)
+	if svc.Status != types.ServiceStatusRunning {
+		t.Fatalf("service is %s; events:\n%s", svc.Status, h.events(t, svc))
+	}
+	status, body, err := h.get(t.Context(), svc, "/")
+	if err != nil || status != http.StatusOK || !strings.Contains(body, "version=one") {
+		t.Errorf("got %d %q, %v", status, body, err)
+	}
+	if !strings.Contains(body, "proto=http ") || !strings.Contains(body, "for=127.0.0.1") {
+		t.Errorf("forwarded headers are missing: %q", body)
+	}
+	ops := h.operations(t, svc)
+	if len(ops) != 1 || ops[0].Status != types.OperationStatusSucceeded || ops[0].EndedAt == nil {
+		t.Errorf("operations: %+v", ops)
+	}
+	for _, line := range []string{"Service creation started.", "Successfully pulled", "Service status is set to RUNNING."} {
+		if !strings.Contains(h.events(t, svc), line) {
+			t.Errorf("the event log lacks %q", line)
+		}
+	}
+
+	gone := h.remove(t, svc)
+	if gone.Status != types.ServiceStatusDeleted || gone.DeletedAt == nil {
+		t.Errorf("after delete: %s, %v", gone.Status, gone.DeletedAt)
+	}
+	if left := h.instances(t); len(left) != 0 {
+		t.Errorf("instances are left: %q", left)
+	}
+	if status, body, err := h.get(t.Context(), svc, "/"); err != nil || status != http.StatusNotFound || body != "" {
+		t.Errorf("after delete: %d %q, %v; want an empty 404", status, body, err)
+	}
+}
+
+// TestFailureIsHonest checks what a user reads when a deployment fails, and that delete mends it.
+func TestFailureIsHonest(t *testing.T) {
+	h := newHome(t, "--start-window=2s")
+	image := h.push(t, "web:1")
+	for _, tc := range []struct {
+		name, image string
+		env         map[string]string
+		want        []string
+	}{
+		{"missing", strings.Replace(image, "web:1", "absent:1", 1), nil, []string{"absent"}},
+		{"exits", image, map[string]string{"MODE": "exit", "CODE": "7"}, []string{"exit code: 7", "cannot reach the database"}},
+		{"deaf", image, map[string]string{"MODE": "deaf"}, []string{"Health check failed on protocol `TCP` [Port: '8080']", "refused"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			svc := h.settled(t, h.create(t, input("svc-"+tc.name, tc.image, tc.env)).ServiceArn)
+			if svc.Status != types.ServiceStatusCreateFailed {
+				t.Fatalf("service is %s, want CREATE_FAILED", svc.Status)
+			}
+			events := h.events(t, svc)
+			for _, want := range append(tc.want, "Service status is set to CREATE_FAILED.") {
+				if !strings.Contains(events, want) {
+					t.Errorf("the event log lacks %q:\n%s", want, events)
+				}
+			}
+			if ops := h.operations(t, svc); len(ops) != 1 || ops[0].Status != types.OperationStatusFailed {
+				t.Errorf("operations: %+v", ops)
+			}
+			if left := h.instances(t); len(left) != 0 {
+				t.Errorf("instances are left: %q", left)
+			}
+			if gone := h.remove(t, svc); gone.Status != types.ServiceStatusDeleted {
+				t.Errorf("after delete: %s", gone.Status)
+			}
+		})
+	}
+}
+
+// TestCrashedInstanceIsReplaced lets the application end itself.
+func TestCrashedInstanceIsReplaced(t *testing.T) {
+	h := newHome(t)
+	svc := h.running(t, input("web1", h.push(t, "web:1"), nil))
+	if _, _, err := h.get(t.Context(), svc, "/crash"); err != nil {
+		t.Logf("the crashing request: %v", err)
+	}
+	eventually(t, "the instance to be back", func() bool {
+		status, _, err := h.get(t.Context(), svc, "/")
+		return err == nil && status == http.StatusOK
+	})
+}
+
+// TestMovedTagChangesNothing deletes what the tag named, then lets the instance start again.
+func TestMovedTagChangesNothing(t *testing.T) {
+	h := newHome(t)
+	svc := h.running(t, input("web1", h.push(t, "web:1"), map[string]string{"VERSION": "kept"}))
+	ref, err := name.ParseReference(h.local.Listen + "/web:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	auth := remote.WithAuth(&authn.Basic{Username: h.local.Key.ID, Password: h.local.Key.Secret})
+	desc, err := remote.Head(ref, auth)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Delete(ref.Context().Digest(desc.Digest.String()), auth); err != nil {
+		t.Fatal(err)
+	}
+	_, _, _ = h.get(t.Context(), svc, "/crash")
+	eventually(t, "the instance to be back", func() bool {
+		status, body, err := h.get(t.Context(), svc, "/")
+		return err == nil && status == http.StatusOK && strings.Contains(body, "version=kept")
+	})
+}
+
+// TestServerKilledUnderLoad kills the control plane while requests run: none may fail, and the
+// instance must be the same one afterwards.
+func TestServerKilledUnderLoad(t *testing.T) {
+	h := newHome(t)
+	svc := h.running(t, input("web1", h.push(t, "web:1"), nil))
+	_, before, err := h.get(t.Context(), svc, "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var sent, failed atomic.Int64
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				status, body, err := h.get(ctx, svc, "/")
+				if errors.Is(err, context.Canceled) {
+					return
+				}
+				sent.Add(1)
+				if err != nil || status != http.StatusOK {
+					failed.Add(1)
+					t.Errorf("request failed: %d %q, %v", status, body, err)
+				}
+			}
+		})
+	}
+	atLeast := func(n int64) func() bool { return func() bool { return sent.Load() >= n } }
+	eventually(t, "load", atLeast(100))
+	h.kill(t, "serve")
+	eventually(t, "load without a control plane", atLeast(sent.Load()+200))
+	h.start(t)
+	eventually(t, "load under the new control plane", atLeast(sent.Load()+200))
+	stop()
+	wg.Wait()
+	t.Logf("%d requests, %d failed", sent.Load(), failed.Load())
+	if _, after, err := h.get(t.Context(), svc, "/"); err != nil || after != before {
+		t.Errorf("instance before %q, after %q, %v", before, after, err)
+	}
+	if svc := h.settled(t, svc.ServiceArn); svc.Status != types.ServiceStatusRunning {
+		t.Errorf("service is %s", svc.Status)
+	}
+}
+
+// TestEngineAndRouterComeBack kills the two processes serve watches over.
+func TestEngineAndRouterComeBack(t *testing.T) {
+	h := newHome(t)
+	svc := h.running(t, input("web1", h.push(t, "web:1"), nil))
+	_, before, err := h.get(t.Context(), svc, "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, role := range []string{"engine", "router"} {
+		old := h.pid(t, role)
+		h.kill(t, role)
+		eventually(t, role+" to come back", func() bool { return h.pid(t, role) != old })
+		local, err := server.OpenLocal(h.data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.local = local
+		eventually(t, "answers after the "+role+" was killed", func() bool {
+			status, after, err := h.get(t.Context(), svc, "/")
+			return err == nil && status == http.StatusOK && after == before
+		})
+	}
+	if gone := h.remove(t, svc); gone.Status != types.ServiceStatusDeleted {
+		t.Errorf("after delete: %s; events:\n%s", gone.Status, h.events(t, svc))
+	}
+}
+
+// TestSIGKILLAtEveryStepBoundary kills the server right after each checkpoint of create and
+// delete: the next server finishes the operation, and the result is the same.
+func TestSIGKILLAtEveryStepBoundary(t *testing.T) {
+	for _, at := range []string{
+		"CREATE_SERVICE/resolve", "CREATE_SERVICE/prepare", "CREATE_SERVICE/provision", "CREATE_SERVICE/route",
+		"DELETE_SERVICE/unroute", "DELETE_SERVICE/retire",
+	} {
+		t.Run(strings.ReplaceAll(at, "/", " "), func(t *testing.T) {
+			t.Setenv(crashAfter, at)
+			t.Setenv(crashMark, filepath.Join(t.TempDir(), "crashed"))
+			h := newHome(t)
+			svc := h.create(t, input("web1", h.push(t, "web:1"), map[string]string{"VERSION": "one"}))
+			if strings.HasPrefix(at, "CREATE") {
+				h.awaitEnd(t, h.pid(t, "serve"))
+				h.start(t)
+			}
+			svc = h.settled(t, svc.ServiceArn)
+			if svc.Status != types.ServiceStatusRunning {
+				t.Fatalf("service is %s; events:\n%s", svc.Status, h.events(t, svc))
+			}
+			status, body, err := h.get(t.Context(), svc, "/")
+			if err != nil || status != http.StatusOK || !strings.Contains(body, "version=one") {
+				t.Errorf("got %d %q, %v", status, body, err)
+			}
+			h.deleteAcrossCrash(t, svc, strings.HasPrefix(at, "DELETE"))
+		})
+	}
+}
+
+// deleteAcrossCrash deletes the service; when the server dies of it, another finishes.
+func (h *home) deleteAcrossCrash(t *testing.T, svc *types.Service, crashes bool) {
+	t.Helper()
+	pid := h.pid(t, "serve")
+	_, err := h.client.DeleteService(t.Context(), deleteInput(svc))
+	if err != nil {
+		t.Fatalf("delete service: %v", err)
+	}
+	if crashes {
+		h.awaitEnd(t, pid)
+		h.start(t)
+	}
+	if gone := h.settled(t, svc.ServiceArn); gone.Status != types.ServiceStatusDeleted {
+		t.Errorf("after delete: %s; events:\n%s", gone.Status, h.events(t, svc))
+	}
+	if left := h.instances(t); len(left) != 0 {
+		t.Errorf("instances are left: %q", left)
+	}
+	for _, op := range h.operations(t, svc) {
+		if op.Status != types.OperationStatusSucceeded {
+			t.Errorf("operation %s is %s", op.Type, op.Status)
+		}
+	}
+}

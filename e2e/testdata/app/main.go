@@ -1,0 +1,55 @@
+// Command app is the application the end-to-end tests deploy. MODE says how it behaves: serve
+// (default), exit (ends at once with CODE after writing a line), deaf (runs but never listens).
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	switch os.Getenv("MODE") {
+	case "exit":
+		fmt.Println("cannot reach the database")
+		code, _ := strconv.Atoi(os.Getenv("CODE"))
+		os.Exit(code)
+	case "deaf":
+		fmt.Println("running, but not listening")
+		<-ctx.Done()
+	default:
+		serve(ctx)
+	}
+}
+
+func serve(ctx context.Context) {
+	mux := http.NewServeMux()
+	host, _ := os.Hostname()
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "version=%s pid=%d instance=%s proto=%s for=%s\n", os.Getenv("VERSION"), os.Getpid(), host,
+			r.Header.Get("X-Forwarded-Proto"), r.Header.Get("X-Forwarded-For"))
+	})
+	mux.HandleFunc("/crash", func(http.ResponseWriter, *http.Request) {
+		fmt.Println("asked to crash")
+		os.Exit(3)
+	})
+	srv := &http.Server{Addr: ":" + os.Getenv("PORT"), Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	go func() {
+		<-ctx.Done()
+		soft, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		_ = srv.Shutdown(soft)
+	}()
+	fmt.Println("listening on", srv.Addr)
+	if err := srv.ListenAndServe(); err != http.ErrServerClosed {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+}

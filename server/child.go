@@ -1,0 +1,204 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// The roles a data directory has, one process each. Their names are also the commands that play
+// them.
+const (
+	roleServe  = "serve"
+	roleRouter = "router"
+	roleEngine = "engine"
+)
+
+// child is one of the other two processes: found when it serves its socket, started otherwise. It
+// has a session of its own and no parent-death signal, so it outlives this process whatever
+// happens to it.
+type child struct {
+	role   string
+	data   string
+	socket string          // it serves this socket once it is ready
+	args   func() []string // of the command that plays the role, asked at each start
+	log    *slog.Logger
+}
+
+// How long a process that was found running may take to serve its socket, and one that was
+// started. A machine that compiles on all its cores is slow.
+const childReady = 30 * time.Second
+
+// readyFD is the descriptor on which a started process says that it is ready.
+const readyFD = 3
+
+// keep makes sure that the role is played until ctx is done: found or started, and started again
+// when it dies. It calls up, if not nil, each time it is there.
+func (c *child) keep(ctx context.Context, up func()) error {
+	backoff := 100 * time.Millisecond
+	for {
+		p, err := c.ensure(ctx)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err == nil {
+			backoff = 100 * time.Millisecond
+			if up != nil {
+				up()
+			}
+			err = p.wait(ctx)
+			p.close()
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+		}
+		c.log.Error("a part of the server is down", "role", c.role, "err", err)
+		retry := time.NewTimer(backoff)
+		select {
+		case <-retry.C:
+		case <-ctx.Done():
+			retry.Stop()
+			return ctx.Err()
+		}
+		backoff = min(2*backoff, 5*time.Second)
+	}
+}
+
+// ensure returns a handle on the process that plays the role, which serves its socket.
+func (c *child) ensure(ctx context.Context) (*process, error) {
+	pid, err := holder(c.data, c.role)
+	if err != nil {
+		return nil, err
+	}
+	if pid == 0 {
+		return c.start(ctx)
+	}
+	p, err := openProcess(pid)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.awaitSocket(ctx); err != nil {
+		p.close()
+		return nil, fmt.Errorf("process %d holds the role %s but does not serve: %w", pid, c.role, err)
+	}
+	c.log.Info("found", "role", c.role, "pid", pid)
+	return p, nil
+}
+
+// awaitSocket dials until somebody answers: for a process that somebody else has just started, the
+// only sign there is.
+func (c *child) awaitSocket(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, childReady)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		var d net.Dialer
+		conn, err := d.DialContext(ctx, "unix", c.socket)
+		if err == nil {
+			return conn.Close()
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// start starts the process and returns when it says that it is ready.
+func (c *child) start(ctx context.Context) (*process, error) {
+	p, err := spawn(ctx, c.data, c.role, c.args())
+	if err != nil {
+		return nil, err
+	}
+	c.log.Info("started", "role", c.role, "pid", p.pid)
+	return p, nil
+}
+
+// spawn starts this same binary in another role, detached from this process, with its output in
+// the data directory's log folder. It returns when the new process is ready.
+func spawn(ctx context.Context, data, role string, args []string) (*process, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find own executable: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Join(data, "log"), 0o700); err != nil {
+		return nil, fmt.Errorf("make log directory: %w", err)
+	}
+	logName := filepath.Join(data, "log", role+".log")
+	logFile, err := os.OpenFile(logName, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open log file: %w", err)
+	}
+	defer logFile.Close()
+	ready, w, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("make pipe: %w", err)
+	}
+	defer ready.Close()
+	// Not CommandContext: the process must outlive ctx. Its arguments are our own.
+	cmd := exec.Command(self, append([]string{role}, args...)...) // #nosec G204 //nolint:noctx // see above
+	cmd.Stdout, cmd.Stderr = logFile, logFile
+	cmd.ExtraFiles = []*os.File{w}
+	cmd.Env = append(os.Environ(), fmt.Sprintf("APRON_READY_FD=%d", readyFD))
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	err = cmd.Start()
+	w.Close()
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", role, err)
+	}
+	p, err := openProcess(cmd.Process.Pid)
+	if err != nil {
+		return nil, err
+	}
+	if err := awaitReady(ctx, ready); err != nil {
+		_ = p.signal(syscall.SIGTERM)
+		p.close()
+		return nil, fmt.Errorf("start %s: %w; see %s", role, err, logName)
+	}
+	return p, nil
+}
+
+// awaitReady reads the line a started process writes when it is ready; end of file means that it
+// died before.
+func awaitReady(ctx context.Context, ready *os.File) error {
+	deadline := time.Now().Add(childReady)
+	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
+		deadline = d
+	}
+	if err := ready.SetReadDeadline(deadline); err != nil {
+		return fmt.Errorf("set deadline: %w", err)
+	}
+	stop := context.AfterFunc(ctx, func() { _ = ready.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	b := make([]byte, 1)
+	switch _, err := io.ReadFull(ready, b); {
+	case err == nil:
+		return nil
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return errors.New("was not ready in time")
+	default:
+		return errors.New("ended before it was ready")
+	}
+}
+
+// sayReady tells the process that started this one, if any, that it is ready.
+func sayReady() {
+	if os.Getenv("APRON_READY_FD") == "" {
+		return
+	}
+	w := os.NewFile(readyFD, "ready")
+	_, _ = w.Write([]byte("\n")) // nobody listening is no reason to stop
+	_ = w.Close()
+	_ = os.Unsetenv("APRON_READY_FD")
+}

@@ -1,0 +1,175 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-viper/mapstructure/v2"
+	"github.com/knadh/koanf/parsers/yaml"
+	"github.com/knadh/koanf/providers/confmap"
+	"github.com/knadh/koanf/providers/env/v2"
+	"github.com/knadh/koanf/providers/file"
+	"github.com/knadh/koanf/v2"
+)
+
+// Config is the server's whole configuration. Load fills it; every member has a working default.
+type Config struct {
+	Data    string `koanf:"data"`    // data directory, absolute
+	Listen  string `koanf:"listen"`  // API listener, host:port; port 0 picks a free one
+	HTTP    string `koanf:"http"`    // router's plain listener, host:port
+	HTTPS   string `koanf:"https"`   // router's TLS listener, host:port
+	Domain  string `koanf:"domain"`  // services are <label>.<region>.<Domain>
+	Region  string `koanf:"region"`  // region the command line works in; the API accepts any
+	Account string `koanf:"account"` // account of the administrator key, 12 digits
+	// Store is the database: empty for SQLite in Data, or a postgres:// URL.
+	Store string `koanf:"store"`
+	// StartWindow is how long an instance that runs may take to pass its first health check.
+	StartWindow time.Duration `koanf:"start-window"`
+	// Operations is how many operations may run at a time.
+	Operations int `koanf:"operations"`
+	// Mirrors maps a registry host to the base URL images of it are pulled from.
+	Mirrors map[string]string `koanf:"mirrors"`
+	// Insecure lists registry hosts (host or host:port) that are spoken to without TLS.
+	Insecure []string `koanf:"insecure-registries"`
+}
+
+// defaults returns the configuration of a server nobody configured.
+func defaults() map[string]any {
+	return map[string]any{
+		"data": defaultData(), "listen": "127.0.0.1:4080", "http": "127.0.0.1:8080", "https": "127.0.0.1:8443",
+		"domain": "apron.localhost", "region": "us-east-1", "account": "123456789012",
+		"store": "", "start-window": "5m", "operations": 8,
+	}
+}
+
+// defaultData is /var/lib/apron for root and the user's data directory for everyone else (XDG Base
+// Directory specification).
+func defaultData() string {
+	if os.Geteuid() == 0 {
+		return "/var/lib/apron"
+	}
+	if dir := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "apron")
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "/var/lib/apron"
+	}
+	return filepath.Join(home, ".local", "share", "apron")
+}
+
+// Load makes a configuration from flags over environment (APRON_*) over file over defaults. flags
+// holds those that were given, by name; an empty fileName means no file. Unknown keys in the file
+// are errors, so that a misspelt one is not silently without effect.
+func Load(fileName string, flags map[string]any) (Config, error) {
+	k := koanf.New("\x00") // no key holds it: mirrors are host names, which have dots
+	if err := k.Load(confmap.Provider(defaults(), "\x00"), nil); err != nil {
+		return Config{}, fmt.Errorf("load defaults: %w", err)
+	}
+	known := map[string]bool{"mirrors": true, "insecure-registries": true}
+	for name := range defaults() {
+		known[name] = true
+	}
+	if fileName != "" {
+		if err := loadFile(k, fileName, known); err != nil {
+			return Config{}, err
+		}
+	}
+	fromEnv := env.Provider("\x00", env.Opt{Prefix: "APRON_", TransformFunc: func(name, value string) (string, any) {
+		name = strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(name, "APRON_")), "_", "-")
+		if value == "" || !known[name] || name == "mirrors" {
+			return "", nil
+		}
+		return name, value
+	}})
+	if err := k.Load(fromEnv, nil); err != nil {
+		return Config{}, fmt.Errorf("load environment: %w", err)
+	}
+	if err := k.Load(confmap.Provider(flags, "\x00"), nil); err != nil {
+		return Config{}, fmt.Errorf("load flags: %w", err)
+	}
+	return decode(k)
+}
+
+func loadFile(k *koanf.Koanf, name string, known map[string]bool) error {
+	f := koanf.New("\x00")
+	if err := f.Load(file.Provider(name), yaml.Parser()); err != nil {
+		return fmt.Errorf("read configuration file %s: %w", name, err)
+	}
+	for key := range f.Raw() {
+		if !known[key] {
+			return fmt.Errorf("configuration file %s: unknown key %q", name, key)
+		}
+	}
+	return k.Merge(f)
+}
+
+func decode(k *koanf.Koanf) (Config, error) {
+	var c Config
+	err := k.UnmarshalWithConf("", &c, koanf.UnmarshalConf{DecoderConfig: &mapstructure.DecoderConfig{
+		Result: &c, TagName: "koanf", WeaklyTypedInput: true, ErrorUnused: true,
+		DecodeHook: mapstructure.ComposeDecodeHookFunc(
+			mapstructure.StringToTimeDurationHookFunc(), mapstructure.StringToSliceHookFunc(",")),
+	}})
+	if err != nil {
+		return Config{}, fmt.Errorf("configuration: %w", err)
+	}
+	if c.Data, err = filepath.Abs(c.Data); err != nil {
+		return Config{}, fmt.Errorf("data directory: %w", err)
+	}
+	// `apron env` exports the router's base URLs under the names of these two flags' variables.
+	c.HTTP, c.HTTPS = strings.TrimPrefix(c.HTTP, "http://"), strings.TrimPrefix(c.HTTPS, "https://")
+	return c, c.validate()
+}
+
+var (
+	domainName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`)
+	regionName = regexp.MustCompile(`^[a-z0-9-]{1,63}$`)
+	accountID  = regexp.MustCompile(`^[0-9]{12}$`)
+)
+
+func (c Config) validate() error {
+	var errs []error
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	for name, addr := range map[string]string{"listen": c.Listen, "http": c.HTTP, "https": c.HTTPS} {
+		_, port, err := net.SplitHostPort(addr)
+		n, numErr := strconv.Atoi(port)
+		check(err == nil && numErr == nil && n >= 0 && n <= 65535, "%s: %q is not host:port", name, addr)
+	}
+	check(len(c.Domain) <= 190 && domainName.MatchString(c.Domain), "domain: %q is not a lower-case domain name", c.Domain)
+	check(regionName.MatchString(c.Region), "region: %q is not a region name", c.Region)
+	check(accountID.MatchString(c.Account), "account: %q is not 12 digits", c.Account)
+	check(c.StartWindow > 0 && c.StartWindow <= 15*time.Minute, "start-window: %s is not between 0 and 15m", c.StartWindow)
+	check(c.Operations > 0, "operations: %d is not a positive number", c.Operations)
+	check(c.Store == "" || strings.HasPrefix(c.Store, "postgres://") || strings.HasPrefix(c.Store, "postgresql://"),
+		"store: only postgres:// URLs are known")
+	if len(errs) > 0 {
+		return fmt.Errorf("configuration: %w", errors.Join(errs...))
+	}
+	return nil
+}
+
+// ConfigFile returns the file to read when none was named: apron.yaml in the data directory if it
+// is there.
+func ConfigFile(data string) string {
+	if data == "" {
+		data = defaultData()
+	}
+	name := filepath.Join(data, "apron.yaml")
+	if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
+		return ""
+	}
+	return name
+}
