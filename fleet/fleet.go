@@ -50,6 +50,9 @@ type Config struct {
 type Fleet struct {
 	cfg      Config
 	restored chan struct{} // closed by Restore
+	// orphans and lost are written by Restore before it closes restored, and read by tidy after.
+	orphans []apron.RevisionID // revisions in the engine that nobody wants
+	lost    []lost             // revisions the engine could not be asked to run
 
 	// mu guards the fields below. It is never held while calling the engine or the router.
 	mu        sync.Mutex
@@ -92,6 +95,7 @@ func (f *Fleet) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return f.cfg.Engine.Watch(ctx, f.sync, f.observe) })
 	g.Go(func() error { return f.publish(ctx) })
+	g.Go(func() error { return f.tidy(ctx) })
 	err := g.Wait()
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		return nil

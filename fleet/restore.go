@@ -6,11 +6,13 @@ import (
 	"slices"
 
 	"apron"
+	"apron/engine"
 )
 
 // Restore brings the fleet back after a restart of the control plane: every service that was
-// serving serves again, with the instances that outlived it, and revisions nobody wants any more
-// are removed. Call it once, after Run has started and before operations resume.
+// serving serves again, with the instances that outlived it. Call it once, after Run has started
+// and before operations resume. Run then removes revisions nobody wants any more, and brings those
+// back whose images the engine has lost.
 //
 // A service's Active revision has the route. Its Candidate has it only if the router says so: then
 // the last control plane ended after it had routed the candidate and before that was recorded, and
@@ -39,8 +41,41 @@ func (f *Fleet) Restore(ctx context.Context) error {
 	f.mu.Lock()
 	f.dirty()
 	f.mu.Unlock()
+	// Listed now: a revision that appears later is not one that was left behind.
+	there, err := f.cfg.Engine.Revisions(ctx)
+	if err != nil {
+		return fmt.Errorf("list revisions in the engine: %w", err)
+	}
+	f.orphans = slices.DeleteFunc(there, func(id apron.RevisionID) bool { return keep[id] })
 	close(f.restored)
-	return f.removeOrphans(ctx, keep)
+	return nil
+}
+
+// tidy does what Restore found to do but nothing has to wait for.
+func (f *Fleet) tidy(ctx context.Context) error {
+	select {
+	case <-f.restored:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	for _, l := range f.lost {
+		log := f.cfg.Log.With("service", l.spec.Service, "revision", l.spec.Revision)
+		log.Warn("the engine has lost a revision that serves: preparing it again")
+		err := f.cfg.Engine.Prepare(ctx, l.spec)
+		if err == nil {
+			err = f.cfg.Engine.Scale(ctx, l.spec, l.instances)
+		}
+		if err != nil && ctx.Err() == nil {
+			log.Error("the service cannot be brought back; deploy it again", "err", err)
+		}
+	}
+	for _, id := range f.orphans {
+		f.cfg.Log.Info("removing a revision nobody wants", "revision", id)
+		if err := f.cfg.Engine.Remove(ctx, id); err != nil && ctx.Err() == nil {
+			f.cfg.Log.Error("remove a revision nobody wants; the next start tries again", "revision", id, "err", err)
+		}
+	}
+	return nil
 }
 
 // keepAll spares every revision of a service with an operation in progress: its steps know which
@@ -92,7 +127,20 @@ func (f *Fleet) restoreRevision(
 		f.route(svc, id, asc.MaxConcurrency, 0)
 		f.seed(svc.ID, id, last)
 	}
-	return f.cfg.Engine.Scale(ctx, spec(svc, rev), asc.MinSize)
+	want := spec(svc, rev)
+	if err := f.cfg.Engine.Scale(ctx, want, asc.MinSize); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		f.lost = append(f.lost, lost{spec: want, instances: asc.MinSize})
+	}
+	return nil
+}
+
+// lost is a revision that should run, of which the engine does not know the image any more.
+type lost struct {
+	spec      engine.Spec
+	instances int
 }
 
 // routes reports whether the table sends requests of the service to the revision.
@@ -121,22 +169,4 @@ func (f *Fleet) seed(id apron.ServiceID, rev apron.RevisionID, last apron.RouteT
 	if f.synced {
 		f.dropUnknown(s)
 	}
-}
-
-// removeOrphans removes what earlier control planes left behind.
-func (f *Fleet) removeOrphans(ctx context.Context, keep map[apron.RevisionID]bool) error {
-	revisions, err := f.cfg.Engine.Revisions(ctx)
-	if err != nil {
-		return fmt.Errorf("list revisions in the engine: %w", err)
-	}
-	for _, rev := range revisions {
-		if keep[rev] {
-			continue
-		}
-		f.cfg.Log.Info("removing a revision nobody wants", "revision", rev)
-		if err := f.cfg.Engine.Remove(ctx, rev); err != nil {
-			return fmt.Errorf("remove revision %s: %w", rev, err)
-		}
-	}
-	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"apron"
 	"apron/engine/enginetest"
@@ -127,10 +128,37 @@ func TestRestoreRemovesOrphans(t *testing.T) {
 	w.record(&busy, apron.ServiceOperationInProgress, "busy-2", served.ID) // its operation has yet to retire it
 
 	w.boot(fast(w.memory), nil)
-	got, err := w.memory.Revisions(t.Context())
-	w.must(err)
-	want := []apron.RevisionID{"busy-1", "busy-2", "web-2"}
-	if !slices.Equal(got, want) {
-		t.Errorf("the engine has %v, want %v: without %s", got, want, old.ID)
+	w.engineHas("busy-1", "busy-2", "web-2") // without the one nobody wants
+	if svc.Active == old.ID {
+		t.Errorf("%s is still the active revision", old.ID)
+	}
+}
+
+// TestRestoreOfALostImage: a revision the engine has lost is prepared again, and serves.
+func TestRestoreOfALostImage(t *testing.T) {
+	w := newWorld(t)
+	w.boot(fast(w.memory), nil)
+	_, rev := w.serving("web", "web")
+	w.must(w.memory.Remove(t.Context(), rev.ID))
+	w.boot(fast(w.memory), nil)
+	w.engineHas(rev.ID)
+}
+
+// engineHas returns when the engine has these revisions and no others.
+func (w *world) engineHas(want ...apron.RevisionID) {
+	w.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for limit := time.After(30 * time.Second); ; {
+		got, err := w.memory.Revisions(w.Context())
+		w.must(err)
+		if slices.Equal(got, want) {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-limit:
+			w.Fatalf("the engine has %v, want %v", got, want)
+		}
 	}
 }

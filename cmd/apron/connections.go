@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"text/tabwriter"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/apprunner"
+
+	"apron/server"
+)
+
+type connectionsCommand struct {
+	Complete completeConnectionCommand `cmd:"" help:"Complete a connection's handshake: it becomes AVAILABLE."`
+	List     listConnectionsCommand    `cmd:"" help:"List connections."`
+	Delete   deleteConnectionCommand   `cmd:"" help:"Delete a connection."`
+}
+
+type completeConnectionCommand struct {
+	Name string `arg:"" help:"Name of the connection."`
+}
+
+// Run completes the handshake.
+func (c *completeConnectionCommand) Run(s *settings) error {
+	return s.admin(func(ctx context.Context, a *server.Admin) error {
+		connection, err := a.CompleteConnection(ctx, c.Name)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("%s %s\n", connection.ARN, connection.Status)
+		return nil
+	})
+}
+
+type listConnectionsCommand struct{}
+
+// Run prints a line per connection.
+func (listConnectionsCommand) Run(s *settings) error {
+	local, err := s.local()
+	if err != nil {
+		return err
+	}
+	ctx, stop := server.Interrupted()
+	defer stop()
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "NAME\tPROVIDER\tSTATUS\tARN")
+	pages := apprunner.NewListConnectionsPaginator(newClient(local), &apprunner.ListConnectionsInput{})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return fmt.Errorf("list connections: %w", err)
+		}
+		for _, c := range page.ConnectionSummaryList {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", aws.ToString(c.ConnectionName), c.ProviderType, c.Status, aws.ToString(c.ConnectionArn))
+		}
+	}
+	return w.Flush()
+}
+
+type deleteConnectionCommand struct {
+	Name string `arg:"" help:"Name of the connection."`
+}
+
+// Run deletes the connection with the name.
+func (c *deleteConnectionCommand) Run(s *settings) error {
+	local, err := s.local()
+	if err != nil {
+		return err
+	}
+	ctx, stop := server.Interrupted()
+	defer stop()
+	client := newClient(local)
+	found, err := client.ListConnections(ctx, &apprunner.ListConnectionsInput{ConnectionName: aws.String(c.Name)})
+	if err != nil {
+		return fmt.Errorf("list connections: %w", err)
+	}
+	if len(found.ConnectionSummaryList) == 0 {
+		return fmt.Errorf("there is no connection %s", c.Name)
+	}
+	_, err = client.DeleteConnection(ctx, &apprunner.DeleteConnectionInput{
+		ConnectionArn: found.ConnectionSummaryList[0].ConnectionArn,
+	})
+	if err != nil {
+		return fmt.Errorf("delete connection: %w", err)
+	}
+	return nil
+}
