@@ -20,30 +20,21 @@ import (
 )
 
 const (
-	// maxAge is how long a key is used without asking the store again.
-	maxAge = time.Second
-	// maxCached bounds the memory of the cache; only keys that exist are in it.
-	maxCached = 10_000
 	// flushEvery is how often the times of last use are written.
 	flushEvery = time.Minute
 	// maxID is longer than any access key id (IAM API reference: 128).
 	maxID = 128
 )
 
-// Auth looks access keys up and changes them. It is safe for concurrent use.
+// Auth looks access keys up and changes them. It asks the store each time, so that what another
+// process changes, such as `apron keys disable`, holds for the next request. It is safe for
+// concurrent use.
 type Auth struct {
 	store *store.Store
 	now   func() time.Time
 
-	mu      sync.Mutex           // guards the fields below
-	cache   map[string]cachedKey // by key id
-	changes uint64               // counts changes, so that a look-up that began before one is not kept
-	used    map[string]time.Time // last use by key id, not yet written
-}
-
-type cachedKey struct {
-	key   apron.AccessKey
-	until time.Time
+	mu   sync.Mutex           // guards used
+	used map[string]time.Time // last use by key id, not yet written
 }
 
 // New returns an Auth over the keys in s. now tells the time; nil means time.Now.
@@ -51,7 +42,7 @@ func New(s *store.Store, now func() time.Time) *Auth {
 	if now == nil {
 		now = time.Now
 	}
-	return &Auth{store: s, now: now, cache: make(map[string]cachedKey), used: make(map[string]time.Time)}
+	return &Auth{store: s, now: now, used: make(map[string]time.Time)}
 }
 
 // Key returns the access key with the id and notes that it was used. A disabled key is treated as
@@ -82,32 +73,12 @@ func (a *Auth) CheckBasic(ctx context.Context, user, password string) (apron.Acc
 	return key, true
 }
 
-// find returns the key from the cache or the store, disabled or not. store.ErrNotFound.
+// find returns the key from the store, disabled or not. store.ErrNotFound.
 func (a *Auth) find(ctx context.Context, id string) (apron.AccessKey, error) {
 	if id == "" || len(id) > maxID || strings.ContainsRune(id, 0) {
 		return apron.AccessKey{}, store.ErrNotFound
 	}
-	now := a.now()
-	a.mu.Lock()
-	hit, ok := a.cache[id]
-	changes := a.changes
-	a.mu.Unlock()
-	if ok && now.Before(hit.until) {
-		return hit.key, nil
-	}
-	key, err := a.store.AccessKey(ctx, id)
-	if err != nil {
-		return apron.AccessKey{}, err
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.changes == changes {
-		if len(a.cache) >= maxCached {
-			clear(a.cache)
-		}
-		a.cache[id] = cachedKey{key: key, until: now.Add(maxAge)}
-	}
-	return key, nil
+	return a.store.AccessKey(ctx, id)
 }
 
 func (a *Auth) touch(id string) {
@@ -119,28 +90,18 @@ func (a *Auth) touch(id string) {
 
 // Insert adds a key. store.ErrExists: the id is taken.
 func (a *Auth) Insert(ctx context.Context, key apron.AccessKey) error {
-	return a.change(ctx, func(tx *store.Tx) error { return tx.InsertAccessKey(ctx, key) })
+	return a.store.Tx(ctx, func(tx *store.Tx) error { return tx.InsertAccessKey(ctx, key) })
 }
 
 // SetDisabled disables a key, or enables it again. When it returns, no request that begins later is
 // accepted with a disabled key. store.ErrNotFound.
 func (a *Auth) SetDisabled(ctx context.Context, id string, disabled bool) error {
-	return a.change(ctx, func(tx *store.Tx) error { return tx.SetAccessKeyDisabled(ctx, id, disabled) })
+	return a.store.Tx(ctx, func(tx *store.Tx) error { return tx.SetAccessKeyDisabled(ctx, id, disabled) })
 }
 
 // Delete removes a key for good, at once as SetDisabled does. store.ErrNotFound.
 func (a *Auth) Delete(ctx context.Context, id string) error {
-	return a.change(ctx, func(tx *store.Tx) error { return tx.DeleteAccessKey(ctx, id) })
-}
-
-// change writes to the store and forgets what is cached.
-func (a *Auth) change(ctx context.Context, fn func(*store.Tx) error) error {
-	err := a.store.Tx(ctx, fn)
-	a.mu.Lock() // also after an error: it may hide a commit
-	a.changes++
-	clear(a.cache)
-	a.mu.Unlock()
-	return err
+	return a.store.Tx(ctx, func(tx *store.Tx) error { return tx.DeleteAccessKey(ctx, id) })
 }
 
 // Run writes when keys were last used, at most once a minute for each, until ctx is done, and then

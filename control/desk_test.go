@@ -67,6 +67,14 @@ func (d *desk) running(t *testing.T, name string, change func(*apron.ServiceConf
 	if err != nil {
 		t.Fatal(err)
 	}
+	lease, err := d.store.Claim(t.Context(), "test", time.Minute)
+	if err != nil || lease.Operation.Service != svc.ID {
+		t.Fatalf("claimed an operation of %s: %v", lease.Operation.Service, err)
+	}
+	ok(t, d.store.Tx(t.Context(), func(tx *store.Tx) error {
+		_, err := tx.EndOperation(t.Context(), lease, apron.OperationSucceeded)
+		return err
+	}))
 	return d.become(t, svc, apron.ServiceRunning)
 }
 

@@ -227,19 +227,23 @@ func TestMergeRefuses(t *testing.T) {
 		want    string
 	}{
 		"another image type": {
-			imageConfiguration(), control.ServicePatch{Source: &control.SourcePatch{Image: image}},
+			imageConfiguration(),
+			control.ServicePatch{Source: &control.SourcePatch{Image: image}},
 			"The image repository type cannot be changed in UpdateService request",
 		},
 		"code for an image service": {
-			imageConfiguration(), control.ServicePatch{Source: &control.SourcePatch{Code: code}},
+			imageConfiguration(),
+			control.ServicePatch{Source: &control.SourcePatch{Code: code}},
 			"The source repository type cannot be changed between code and image in UpdateService request",
 		},
 		"an image for a code service": {
-			codeConfiguration(), control.ServicePatch{Source: &control.SourcePatch{Image: image}},
+			codeConfiguration(),
+			control.ServicePatch{Source: &control.SourcePatch{Image: image}},
 			"The source repository type cannot be changed between code and image in UpdateService request",
 		},
 		"both repositories": {
-			imageConfiguration(), control.ServicePatch{Source: &control.SourcePatch{Image: image, Code: code}},
+			imageConfiguration(),
+			control.ServicePatch{Source: &control.SourcePatch{Image: image, Code: code}},
 			"SourceConfiguration must have either a CodeRepository or an ImageRepository, not both.",
 		},
 		"values by the API that were never sent": {
@@ -251,7 +255,8 @@ func TestMergeRefuses(t *testing.T) {
 			"CodeConfigurationValues is required when ConfigurationSource is API.",
 		},
 		"memory that does not go with the CPU there was": {
-			imageConfiguration(), control.ServicePatch{Instance: &control.InstancePatch{MemoryMiB: new(512)}},
+			imageConfiguration(),
+			control.ServicePatch{Instance: &control.InstancePatch{MemoryMiB: new(512)}},
 			"Invalid combination of Cpu and Memory: 1024 CPU units with 512 MB. Memory sizes for this Cpu: [2048 3072 4096]",
 		},
 	}

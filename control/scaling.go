@@ -171,23 +171,3 @@ func (c *Control) UpdateDefaultAutoScalingConfiguration(ctx context.Context, sco
 	}
 	return asc, nil
 }
-
-// observability resolves the tracing choice of an update without the store: it knows no
-// configuration but the default one. resolveReferences does what it does, for all there is.
-func observability(scope apron.Scope, o *apron.ServiceObservability) (*apron.ServiceObservability, error) {
-	if o == nil || !o.Enabled {
-		return o, nil
-	}
-	full := apron.DefaultObservability(scope).ARN
-	if o.Configuration == "" {
-		return &apron.ServiceObservability{Enabled: true, Configuration: full.String()}, nil
-	}
-	a, err := named(scope, o.Configuration, apron.ResourceObservabilityConfiguration)
-	if err != nil {
-		return nil, err
-	}
-	if a.Name != full.Name || a.Revision > 1 || a.ID != "" && a.ID != full.ID {
-		return nil, notFound(o.Configuration)
-	}
-	return &apron.ServiceObservability{Enabled: true, Configuration: full.String()}, nil
-}

@@ -39,6 +39,11 @@ func (c *Control) UpdateService(
 		if err := c.resolveReferences(ctx, tx, scope, &next, patch.AutoScalingARN); err != nil {
 			return err
 		}
+		if next.Network.Public && !svc.Config.Network.Public {
+			if err := c.refuseWithIngress(ctx, tx, svc); err != nil {
+				return err
+			}
+		}
 		if check != nil {
 			if err := check(next); err != nil {
 				return err

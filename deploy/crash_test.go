@@ -37,7 +37,7 @@ func walks() []walk {
 			name: "create", typ: apron.OperationCreate, steps: rollout,
 			prepare: func(w *world, _ *apron.Service) { w.behave("web:1", "01", says("v1")) },
 			begin: func(w *world, _ apron.Service) (control.ServiceView, apron.OperationID, error) {
-				return w.plane.CreateService(w.Context(), w.scope, control.NewService{Name: "web", Config: w.config("web:1")})
+				return w.plane.CreateService(w.Context(), w.scope, control.NewService{Name: "web", Config: w.config()})
 			},
 			check: func(w *world, _, after apron.Service) { w.wantServing(after, "v1", apron.OperationSucceeded) },
 		},
@@ -45,7 +45,7 @@ func walks() []walk {
 			name: "create that fails", typ: apron.OperationCreate, steps: []string{"resolve", "prepare", "revert", "discard"},
 			prepare: func(w *world, _ *apron.Service) { w.behave("web:1", "01", exits()) },
 			begin: func(w *world, _ apron.Service) (control.ServiceView, apron.OperationID, error) {
-				return w.plane.CreateService(w.Context(), w.scope, control.NewService{Name: "web", Config: w.config("web:1")})
+				return w.plane.CreateService(w.Context(), w.scope, control.NewService{Name: "web", Config: w.config()})
 			},
 			check: func(w *world, _, after apron.Service) {
 				if after.Status != apron.ServiceCreateFailed || after.Active != "" || after.Candidate != "" {

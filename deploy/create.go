@@ -11,7 +11,7 @@ import (
 // create is CREATE_SERVICE: the first deployment of a new service. When it fails the service stays,
 // CREATE_FAILED, with its logs; nothing of it runs.
 func (d *deployer) create() operation.Plan {
-	return d.rollout(apron.OperationFailed, d.endCreate)
+	return d.rollout(d.endCreate)
 }
 
 func (d *deployer) endCreate(ctx context.Context, tx *store.Tx, op apron.Operation, ok bool) error {

@@ -97,7 +97,7 @@ func TestCreateFails(t *testing.T) {
 			if !tt.absent {
 				w.behave("web:1", "01", tt.image)
 			}
-			svc := w.begin(w.plane.CreateService(w.Context(), w.scope, control.NewService{Name: "web", Config: w.config("web:1")}))
+			svc := w.begin(w.plane.CreateService(w.Context(), w.scope, control.NewService{Name: "web", Config: w.config()}))
 			w.wantStatus(svc.ID, apron.ServiceCreateFailed)
 			op := w.last(svc.ID)
 			if op.Status != apron.OperationFailed || !strings.Contains(op.Reason, tt.want) {

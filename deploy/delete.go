@@ -17,8 +17,7 @@ func (d *deployer) delete() operation.Plan {
 			{Name: "unroute", Run: d.unroute},
 			{Name: "retire", Run: d.retireAll},
 		},
-		End:    d.endDelete,
-		Failed: apron.OperationFailed,
+		End: d.endDelete,
 	}
 }
 

@@ -112,11 +112,11 @@ func (w *world) behave(identifier, content string, b enginetest.Behaviour) {
 	w.images.tag(identifier, content)
 }
 
-// config is a service of the image, configured as by default.
-func (w *world) config(identifier string) apron.ServiceConfiguration {
+// config is a service of image web:1, configured as by default.
+func (w *world) config() apron.ServiceConfiguration {
 	return apron.ServiceConfiguration{
 		Source: apron.SourceConfiguration{Image: &apron.ImageRepository{
-			Identifier: identifier, Type: apron.ImageRepositoryECR, Run: apron.RunConfiguration{Port: "8080"},
+			Identifier: "web:1", Type: apron.ImageRepositoryECR, Run: apron.RunConfiguration{Port: "8080"},
 		}},
 		Instance:    apron.InstanceConfiguration{MilliCPU: 1000, MemoryMiB: 2048},
 		HealthCheck: apron.DefaultHealthCheck(),
@@ -128,7 +128,7 @@ func (w *world) config(identifier string) apron.ServiceConfiguration {
 func (w *world) create() apron.Service {
 	w.Helper()
 	w.behave("web:1", "01", says("v1"))
-	svc := w.begin(w.plane.CreateService(w.Context(), w.scope, control.NewService{Name: "web", Config: w.config("web:1")}))
+	svc := w.begin(w.plane.CreateService(w.Context(), w.scope, control.NewService{Name: "web", Config: w.config()}))
 	w.wantStatus(svc.ID, apron.ServiceRunning)
 	return w.service(svc.ID)
 }
@@ -143,18 +143,16 @@ func (w *world) begin(view control.ServiceView, op apron.OperationID, err error)
 	return w.service(view.ID)
 }
 
-// await returns the operation once it has its final status.
-func (w *world) await(id apron.OperationID) apron.Operation {
+// await returns once the operation has its final status.
+func (w *world) await(id apron.OperationID) {
 	w.Helper()
-	var op apron.Operation
 	w.until(func() bool {
-		var err error
-		if op, err = w.store.Operation(w.Context(), id); err != nil {
+		op, err := w.store.Operation(w.Context(), id)
+		if err != nil {
 			w.Fatal(err)
 		}
 		return op.Status.Final()
 	}, "operation %s ends", id)
-	return op
 }
 
 // until looks again and again, because what it looks at has no event to wait for.

@@ -20,8 +20,7 @@ func (d *deployer) pause() operation.Plan {
 		Undo: []operation.Step{
 			{Name: "reinstate", Run: d.reinstate},
 		},
-		End:    d.endPause,
-		Failed: apron.OperationFailed,
+		End: d.endPause,
 	}
 }
 

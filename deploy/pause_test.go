@@ -68,7 +68,7 @@ func TestPauseDrains(t *testing.T) {
 		<-release
 		_, _ = rw.Write([]byte("v1"))
 	})})
-	svc := w.begin(w.plane.CreateService(t.Context(), w.scope, control.NewService{Name: "web", Config: w.config("web:1")}))
+	svc := w.begin(w.plane.CreateService(t.Context(), w.scope, control.NewService{Name: "web", Config: w.config()}))
 	w.wantStatus(svc.ID, apron.ServiceRunning)
 	answer := make(chan string, 1)
 	go func() {

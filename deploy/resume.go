@@ -21,8 +21,7 @@ func (d *deployer) resume() operation.Plan {
 			{Name: "withdraw", Run: d.withdraw},
 			{Name: "park", Run: d.park, Timeout: discardTimeout},
 		},
-		End:    d.endResume,
-		Failed: apron.OperationFailed,
+		End: d.endResume,
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 
 // rollout is what creating, updating and deploying have in common: a revision is made to serve, in
 // the place of the one that does, if any.
-func (d *deployer) rollout(failed apron.OperationStatus, end endFunc) operation.Plan {
+func (d *deployer) rollout(end endFunc) operation.Plan {
 	return operation.Plan{
 		Steps: []operation.Step{
 			{Name: "resolve", Run: d.resolve},
@@ -27,9 +27,22 @@ func (d *deployer) rollout(failed apron.OperationStatus, end endFunc) operation.
 			{Name: "revert", Run: d.revert},
 			{Name: "discard", Run: d.discard, Timeout: discardTimeout},
 		},
-		End:    end,
-		Failed: failed,
+		End:      end,
+		Rollback: hasPrevious,
 	}
+}
+
+// hasPrevious reports whether there is a revision to go back to when the operation's own fails. A
+// service that could not be created has none: its rebuild has just failed.
+func hasPrevious(ctx context.Context, tx *store.Tx, op apron.Operation) (bool, error) {
+	svc, err := tx.Service(ctx, op.Service)
+	if err != nil {
+		return false, fmt.Errorf("read service: %w", err)
+	}
+	if svc.Active == op.Revision { // the routes have been switched already
+		return svc.Candidate != "", nil
+	}
+	return svc.Active != "", nil
 }
 
 // endFunc is operation.Plan.End.

@@ -11,7 +11,7 @@ import (
 // start is START_DEPLOYMENT: instances of the newest version of the source take the place of those
 // that serve, also when the version is the same. When it fails the old ones serve on.
 func (d *deployer) start() operation.Plan {
-	return d.rollout(apron.OperationRollbackSucceeded, d.endStart)
+	return d.rollout(d.endStart)
 }
 
 func (d *deployer) endStart(ctx context.Context, tx *store.Tx, op apron.Operation, ok bool) error {

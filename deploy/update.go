@@ -13,7 +13,7 @@ import (
 // serves, without a request lost. When it fails the old one serves on and its configuration is the
 // service's again. For a service that could not be created it is another attempt to.
 func (d *deployer) update() operation.Plan {
-	return d.rollout(apron.OperationRollbackSucceeded, d.endUpdate)
+	return d.rollout(d.endUpdate)
 }
 
 func (d *deployer) endUpdate(ctx context.Context, tx *store.Tx, op apron.Operation, ok bool) error {

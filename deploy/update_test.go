@@ -124,15 +124,15 @@ func TestUpdateRollsBack(t *testing.T) {
 func TestRebuild(t *testing.T) {
 	w := newWorld(t)
 	w.behave("web:1", "01", exits())
-	svc := w.begin(w.plane.CreateService(t.Context(), w.scope, control.NewService{Name: "web", Config: w.config("web:1")}))
+	svc := w.begin(w.plane.CreateService(t.Context(), w.scope, control.NewService{Name: "web", Config: w.config()}))
 	w.wantStatus(svc.ID, apron.ServiceCreateFailed)
-	rebuild := func() apron.Service {
-		return w.begin(w.plane.UpdateService(t.Context(), w.scope, svc.ARN().String(), control.ServicePatch{}, nil))
+	rebuild := func() {
+		w.begin(w.plane.UpdateService(t.Context(), w.scope, svc.ARN().String(), control.ServicePatch{}, nil))
 	}
 
 	rebuild()
 	w.wantStatus(svc.ID, apron.ServiceCreateFailed)
-	if op := w.last(svc.ID); op.Status == apron.OperationSucceeded || op.Reason == "" {
+	if op := w.last(svc.ID); op.Status != apron.OperationFailed || op.Reason == "" {
 		t.Errorf("operation is %s because %q", op.Status, op.Reason)
 	}
 	w.wantEngine(nil)

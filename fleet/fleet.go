@@ -140,7 +140,7 @@ func (f *Fleet) Serve(ctx context.Context, svc apron.Service, rev apron.Revision
 		return fmt.Errorf("read auto scaling configuration: %w", err)
 	}
 	for {
-		generation, ok := f.route(svc, rev.ID, asc.MaxConcurrency, asc.MinSize)
+		generation, ok := f.route(svc, rev, asc.MaxConcurrency, asc.MinSize)
 		if ok {
 			return f.awaitPublished(ctx, generation)
 		}

@@ -16,7 +16,7 @@ import (
 func TestFailingInstanceLeavesTheRoute(t *testing.T) {
 	w := newWorld(t)
 	w.boot(fast(w.memory), nil)
-	svc, rev := w.serving("web", "web")
+	svc, rev := w.serving("web")
 	first := w.fleet.Instances(rev.ID)[0]
 	if !w.memory.Crash(first.ID, 3) {
 		t.Fatal("there was no process to end")
@@ -43,7 +43,7 @@ func TestRetireDrainsAfterARestart(t *testing.T) {
 		_, _ = rw.Write([]byte("done"))
 	})})
 	w.boot(fast(w.memory), nil)
-	svc, old := w.serving("web", "web")
+	svc, old := w.serving("web")
 	addrs, err := w.router.Addresses(t.Context())
 	w.must(err)
 	answer := make(chan string, 1)
@@ -84,7 +84,7 @@ func TestDrainEndsAtItsLimit(t *testing.T) {
 		<-r.Context().Done() // for as long as the connection lives
 	})})
 	w.boot(fast(w.memory), func(c *fleet.Config) { c.DrainTimeout = 20 * time.Millisecond })
-	svc, rev := w.serving("web", "web")
+	svc, rev := w.serving("web")
 	addrs, err := w.router.Addresses(t.Context())
 	w.must(err)
 	answer := make(chan string, 1)
@@ -105,7 +105,7 @@ func TestServeRefusesWhatFails(t *testing.T) {
 	w := newWorld(t)
 	w.memory.Image("broken", enginetest.Behaviour{Exits: true, Code: 9, Log: []string{"last words"}})
 	w.boot(fast(w.memory), nil)
-	svc, old := w.serving("web", "web")
+	svc, old := w.serving("web")
 	next := w.revision(svc, "web-2", "broken")
 	w.must(w.fleet.Prepare(t.Context(), next))
 	err := w.fleet.Serve(t.Context(), svc, next)
@@ -122,7 +122,7 @@ func TestServeRefusesWhatFails(t *testing.T) {
 func TestReinstateDoesNotGiveUp(t *testing.T) {
 	w := newWorld(t)
 	w.boot(fast(w.memory), nil)
-	svc, rev := w.serving("web", "web")
+	svc, rev := w.serving("web")
 	w.must(w.fleet.Withdraw(t.Context(), svc.ID))
 	w.must(w.fleet.Retire(t.Context(), rev.ID))
 	w.memory.Image("web", enginetest.Behaviour{Exits: true, Code: 1})

@@ -176,6 +176,7 @@ func (w *world) service(name string) apron.Service {
 		}},
 		Instance:    apron.InstanceConfiguration{MilliCPU: 1000, MemoryMiB: 2048},
 		HealthCheck: apron.DefaultHealthCheck(),
+		Network:     apron.NetworkConfiguration{Public: true, IPAddressType: "IPV4"},
 		AutoScaling: apron.DefaultAutoScaling(svc.Scope).ARN,
 	}
 	w.tx(func(tx *store.Tx) error { return tx.InsertService(w.Context(), svc, nil) })
@@ -209,11 +210,11 @@ func (w *world) tx(fn func(*store.Tx) error) {
 	}
 }
 
-// serving makes a service whose revision serves.
-func (w *world) serving(name string, image string) (apron.Service, apron.Revision) {
+// serving makes a service whose revision, of the image web, serves.
+func (w *world) serving(name string) (apron.Service, apron.Revision) {
 	w.Helper()
 	svc := w.service(name)
-	rev := w.revision(svc, apron.RevisionID(name+"-1"), image)
+	rev := w.revision(svc, apron.RevisionID(name+"-1"), "web")
 	w.start(rev)
 	w.must(w.fleet.Serve(w.Context(), svc, rev))
 	w.record(&svc, apron.ServiceRunning, rev.ID, "")

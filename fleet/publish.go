@@ -80,12 +80,13 @@ func (f *Fleet) table() (apron.RouteTable, uint64, <-chan struct{}) {
 //
 // A revision that serves already keeps its backends: some may be known from the router alone, while
 // the engine is still finding them again.
-func (f *Fleet) route(svc apron.Service, rev apron.RevisionID, concurrency, need int) (generation uint64, ok bool) {
+func (f *Fleet) route(svc apron.Service, revision apron.Revision, concurrency, need int) (generation uint64, ok bool) {
+	rev := revision.ID
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s := &serving{
 		route: apron.Route{
-			Hosts: []string{svc.Host}, Service: svc.ID, ServiceName: svc.Name,
+			Hosts: hosts(svc, revision.Config.Network), Service: svc.ID, ServiceName: svc.Name,
 			Revision: rev, Concurrency: concurrency,
 		},
 		backends: map[apron.InstanceID]apron.Backend{},
@@ -109,6 +110,15 @@ func (f *Fleet) route(svc apron.Service, rev apron.RevisionID, concurrency, need
 	f.serving[svc.ID] = s
 	f.dirty()
 	return f.wanted, true
+}
+
+// hosts returns the names under which the public finds the service. A private one has none (App
+// Runner developer guide, "private endpoints").
+func hosts(svc apron.Service, network apron.NetworkConfiguration) []string {
+	if !network.Public {
+		return nil
+	}
+	return []string{svc.Host}
 }
 
 // equalRoutes compares routes without their backends.

@@ -124,7 +124,7 @@ func (f *Fleet) restoreRevision(
 		return fmt.Errorf("read auto scaling configuration: %w", err)
 	}
 	if id == routed {
-		f.route(svc, id, asc.MaxConcurrency, 0)
+		f.route(svc, rev, asc.MaxConcurrency, 0)
 		f.seed(svc.ID, id, last)
 	}
 	want := spec(svc, rev)

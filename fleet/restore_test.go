@@ -15,7 +15,7 @@ import (
 func TestRestoreKeepsBackends(t *testing.T) {
 	w := newWorld(t)
 	w.boot(fast(w.memory), nil)
-	svc, _ := w.serving("web", "web")
+	svc, _ := w.serving("web")
 	before, _ := w.route(svc.ID)
 
 	slow := &slowEngine{Memory: w.memory, open: make(chan struct{}), proven: make(chan struct{})}
@@ -40,7 +40,7 @@ func TestRestoreKeepsBackends(t *testing.T) {
 func TestSyncDropsUnknownBackends(t *testing.T) {
 	w := newWorld(t)
 	w.boot(fast(w.memory), nil)
-	svc, rev := w.serving("web", "web")
+	svc, rev := w.serving("web")
 	before, _ := w.route(svc.ID)
 
 	// The machine was restarted: the router has its table, the engine its image but no instance.
@@ -66,7 +66,7 @@ func TestSyncDropsUnknownBackends(t *testing.T) {
 func TestRestoreKeepsARoutedCandidate(t *testing.T) {
 	w := newWorld(t)
 	w.boot(fast(w.memory), nil)
-	svc, old := w.serving("web", "web")
+	svc, old := w.serving("web")
 	next := w.revision(svc, "web-2", "web")
 	w.record(&svc, apron.ServiceOperationInProgress, old.ID, next.ID)
 	w.start(next)
@@ -97,7 +97,7 @@ func TestRestoreKeepsARoutedCandidate(t *testing.T) {
 func TestRestoreOfAPausedService(t *testing.T) {
 	w := newWorld(t)
 	w.boot(fast(w.memory), nil)
-	svc, rev := w.serving("web", "web")
+	svc, rev := w.serving("web")
 	w.must(w.fleet.Withdraw(t.Context(), svc.ID))
 	w.must(w.fleet.Park(t.Context(), rev))
 	w.record(&svc, apron.ServicePaused, rev.ID, "")
@@ -117,8 +117,8 @@ func TestRestoreOfAPausedService(t *testing.T) {
 func TestRestoreRemovesOrphans(t *testing.T) {
 	w := newWorld(t)
 	w.boot(fast(w.memory), nil)
-	svc, old := w.serving("web", "web")
-	busy, served := w.serving("busy", "web")
+	svc, old := w.serving("web")
+	busy, served := w.serving("busy")
 	for _, s := range []apron.Service{svc, busy} {
 		next := w.revision(s, apron.RevisionID(s.Name+"-2"), "web")
 		w.start(next)
@@ -138,7 +138,7 @@ func TestRestoreRemovesOrphans(t *testing.T) {
 func TestRestoreOfALostImage(t *testing.T) {
 	w := newWorld(t)
 	w.boot(fast(w.memory), nil)
-	_, rev := w.serving("web", "web")
+	_, rev := w.serving("web")
 	w.must(w.memory.Remove(t.Context(), rev.ID))
 	w.boot(fast(w.memory), nil)
 	w.engineHas(rev.ID)

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -26,9 +27,7 @@ func spec(svc apron.Service, rev apron.Revision) engine.Spec {
 // for PORT, a reserved name.
 func environment(region string, run apron.RunConfiguration) []string {
 	env := map[string]string{"AWS_REGION": region, "AWS_DEFAULT_REGION": region}
-	for name, value := range run.Env {
-		env[name] = value
-	}
+	maps.Copy(env, run.Env)
 	env["PORT"] = run.Port
 	list := make([]string, 0, len(env))
 	for name, value := range env {

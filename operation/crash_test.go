@@ -100,7 +100,7 @@ func child() error {
 				cancel() // Run returns after the transaction
 				return nil
 			},
-			Failed: apron.OperationRollbackSucceeded,
+			Rollback: rollback(true),
 		}},
 	})
 	return runner.Run(ctx)

@@ -147,7 +147,7 @@ func (x *execution) undo(ctx context.Context) error {
 			undone = false
 		}
 	}
-	err := x.end(ctx, x.plan.failed(undone), false)
+	err := x.end(ctx, failed(x.op.Status, undone), false)
 	if err == nil || errors.Is(err, store.ErrLost) || ctx.Err() != nil {
 		return err
 	}

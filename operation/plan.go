@@ -41,19 +41,17 @@ type Plan struct {
 	// End runs in the transaction that ends the operation, after it has its final status, and sets
 	// what depends on it, such as the service's status. It may run twice. nil: nothing to set.
 	End func(ctx context.Context, tx *store.Tx, op apron.Operation, ok bool) error
-	// Failed is the final status after a failure: OperationFailed, which is also the zero value's
-	// meaning, or OperationRollbackSucceeded. With the latter the operation shows
-	// ROLLBACK_IN_PROGRESS while it undoes, and ends as ROLLBACK_FAILED if that cannot be done.
-	Failed apron.OperationStatus
+	// Rollback reports whether a failed operation of the type goes back to something that still
+	// serves: then it shows ROLLBACK_IN_PROGRESS while it undoes and ends as ROLLBACK_SUCCEEDED, or
+	// as ROLLBACK_FAILED if that cannot be done. It runs in the transaction that records the
+	// failure, and may run twice. nil, or false: the operation ends as FAILED.
+	Rollback func(ctx context.Context, tx *store.Tx, op apron.Operation) (bool, error)
 }
 
-// rollback reports whether a failure shows as a rollback.
-func (p Plan) rollback() bool { return p.Failed == apron.OperationRollbackSucceeded }
-
-// failed returns the final status after a failure that was or was not undone.
-func (p Plan) failed(undone bool) apron.OperationStatus {
+// failed returns the final status of an operation that has the given one after its undo steps.
+func failed(status apron.OperationStatus, undone bool) apron.OperationStatus {
 	switch {
-	case !p.rollback():
+	case status != apron.OperationRollbackInProgress:
 		return apron.OperationFailed
 	case undone:
 		return apron.OperationRollbackSucceeded

@@ -41,14 +41,20 @@ func ctxCause(ctx context.Context) error {
 
 // fail turns the operation round to its undo steps.
 func (x *execution) fail(ctx context.Context, reason string) error {
-	err := x.transact(ctx, func(ctx context.Context, tx *store.Tx) error {
-		return tx.FailOperation(ctx, x.lease, reason, x.plan.rollback())
+	var rollback bool
+	err := x.transact(ctx, func(ctx context.Context, tx *store.Tx) (err error) {
+		if rollback = false; x.plan.Rollback != nil {
+			if rollback, err = x.plan.Rollback(ctx, tx, x.op); err != nil {
+				return err
+			}
+		}
+		return tx.FailOperation(ctx, x.lease, reason, rollback)
 	})
 	if err != nil {
 		return err
 	}
 	x.op.Reason, x.op.Step, x.op.Attempt, x.lease.Undoing = reason, "", 0, true
-	if x.plan.rollback() {
+	if rollback {
 		x.op.Status = apron.OperationRollbackInProgress
 	}
 	return nil

@@ -2,6 +2,8 @@ package operation_test
 
 import (
 	"context"
+	"crypto/rand"
+	"database/sql"
 	"errors"
 	"testing"
 	"time"
@@ -145,10 +147,12 @@ func TestRenew(t *testing.T) {
 		s := storetest.OpenDSN(t, dsn)
 		queue(t, s)
 		j := &journal{}
-		const ttl = 300 * time.Millisecond
+		const ttl = 2 * time.Second // long beside what a busy machine takes to renew
+		running := make(chan struct{})
 		h := start(t, s, operation.Plan{Steps: []operation.Step{
 			j.step("one", func(ctx context.Context, _ apron.Operation) error {
-				timer := time.NewTimer(4 * ttl) // long enough for the lease to end many times
+				close(running)
+				timer := time.NewTimer(ttl + ttl/2) // without renewal the rival would have it
 				defer timer.Stop()
 				select {
 				case <-ctx.Done():
@@ -158,6 +162,7 @@ func TestRenew(t *testing.T) {
 				}
 			}),
 		}}, func(cfg *operation.Config) { cfg.LeaseTTL = ttl })
+		<-running
 		rival := start(t, storetest.OpenDSN(t, dsn), operation.Plan{Steps: []operation.Step{j.step("one", nil)}},
 			func(cfg *operation.Config) { cfg.Name = "rival" })
 		h.result(t)
@@ -173,6 +178,30 @@ func TestWokenByStore(t *testing.T) {
 	queueN(t, s, 1, apron.OperationUpdate, time.Hour)
 	h := start(t, s, operation.Plan{Steps: []operation.Step{(&journal{}).step("one", nil)}}, nil)
 	<-h.ended // the runner is there, and will have nothing to do
+	queueN(t, storetest.OpenDSN(t, dsn), 2, apron.OperationUpdate, time.Hour)
+	<-h.ended
+}
+
+// A runner whose connection for notifications breaks makes a new one and has missed nothing.
+func TestWokenAfterReconnect(t *testing.T) {
+	dsn := storetest.Postgres(t)
+	name := rand.Text()
+	s := storetest.OpenDSN(t, dsn+"&application_name="+name)
+	queueN(t, s, 1, apron.OperationUpdate, time.Hour)
+	h := start(t, s, operation.Plan{Steps: []operation.Step{(&journal{}).step("one", nil)}}, nil)
+	<-h.ended
+	db, err := sql.Open("pgx", dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for broken := 0; broken == 0; { // it may not be listening yet
+		err := db.QueryRowContext(t.Context(), `select count(pg_terminate_backend(pid)) from pg_stat_activity
+			where application_name = $1 and query like 'listen %'`, name).Scan(&broken)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	queueN(t, storetest.OpenDSN(t, dsn), 2, apron.OperationUpdate, time.Hour)
 	<-h.ended
 }

@@ -145,15 +145,15 @@ func spawn(ctx context.Context, data, role string, args []string) (*process, err
 		return nil, fmt.Errorf("make pipe: %w", err)
 	}
 	defer ready.Close()
-	// Not CommandContext: the process must outlive ctx. Its arguments are our own.
-	cmd := exec.Command(self, append([]string{role}, args...)...) // #nosec G204 //nolint:noctx // see above
+	// The process must outlive ctx.
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), self, append([]string{role}, args...)...)
 	cmd.Stdout, cmd.Stderr = logFile, logFile
 	cmd.ExtraFiles = []*os.File{w}
 	cmd.Env = append(os.Environ(), fmt.Sprintf("APRON_READY_FD=%d", readyFD))
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	err = cmd.Start()
-	w.Close()
+	_ = w.Close() // the new process has its own; with this one open its death would go unnoticed
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", role, err)
 	}

@@ -18,6 +18,8 @@ import (
 	"github.com/knadh/koanf/providers/env/v2"
 	"github.com/knadh/koanf/providers/file"
 	"github.com/knadh/koanf/v2"
+
+	"apron"
 )
 
 // Config is the server's whole configuration. Load fills it; every member has a working default.
@@ -39,6 +41,37 @@ type Config struct {
 	Mirrors map[string]string `koanf:"mirrors"`
 	// Insecure lists registry hosts (host or host:port) that are spoken to without TLS.
 	Insecure []string `koanf:"insecure-registries"`
+	// Quotas bounds what an account may have in a region, by quota name (see quotaNames); 0 is no
+	// bound. What it does not name keeps apron.DefaultQuotas.
+	Quotas map[string]int `koanf:"quotas"`
+}
+
+// quotaNames gives the names of quotas in the configuration file, and where each of them goes.
+func quotaNames(q *apron.Quotas) map[string]*int {
+	return map[string]*int{
+		"services":                     &q.Services,
+		"connections":                  &q.Connections,
+		"auto-scaling-configurations":  &q.AutoScalingConfigurations,
+		"auto-scaling-revisions":       &q.AutoScalingRevisions,
+		"max-size":                     &q.MaxSize,
+		"observability-configurations": &q.ObservabilityConfigurations,
+		"observability-revisions":      &q.ObservabilityRevisions,
+		"vpc-connectors":               &q.VPCConnectors,
+		"vpc-ingress-connections":      &q.VPCIngressConnections,
+		"custom-domains":               &q.CustomDomains,
+	}
+}
+
+// quotas returns the quotas in effect.
+func (c Config) quotas() apron.Quotas {
+	q := apron.DefaultQuotas()
+	names := quotaNames(&q)
+	for name, limit := range c.Quotas {
+		if at := names[name]; at != nil {
+			*at = limit
+		}
+	}
+	return q
 }
 
 // defaults returns the configuration of a server nobody configured.
@@ -74,7 +107,7 @@ func Load(fileName string, flags map[string]any) (Config, error) {
 	if err := k.Load(confmap.Provider(defaults(), "\x00"), nil); err != nil {
 		return Config{}, fmt.Errorf("load defaults: %w", err)
 	}
-	known := map[string]bool{"mirrors": true, "insecure-registries": true}
+	known := map[string]bool{"mirrors": true, "insecure-registries": true, "quotas": true}
 	for name := range defaults() {
 		known[name] = true
 	}
@@ -85,7 +118,7 @@ func Load(fileName string, flags map[string]any) (Config, error) {
 	}
 	fromEnv := env.Provider("\x00", env.Opt{Prefix: "APRON_", TransformFunc: func(name, value string) (string, any) {
 		name = strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(name, "APRON_")), "_", "-")
-		if value == "" || !known[name] || name == "mirrors" {
+		if value == "" || !known[name] || name == "mirrors" || name == "quotas" {
 			return "", nil
 		}
 		return name, value
@@ -153,6 +186,10 @@ func (c Config) validate() error {
 	check(accountID.MatchString(c.Account), "account: %q is not 12 digits", c.Account)
 	check(c.StartWindow > 0 && c.StartWindow <= 15*time.Minute, "start-window: %s is not between 0 and 15m", c.StartWindow)
 	check(c.Operations > 0, "operations: %d is not a positive number", c.Operations)
+	names := quotaNames(&apron.Quotas{})
+	for name, limit := range c.Quotas {
+		check(names[name] != nil && limit >= 0, "quotas: %q: %d is not a quota and a number from 0", name, limit)
+	}
 	check(c.Store == "" || strings.HasPrefix(c.Store, "postgres://") || strings.HasPrefix(c.Store, "postgresql://"),
 		"store: only postgres:// URLs are known")
 	if len(errs) > 0 {

@@ -75,13 +75,15 @@ func TestExportedBaseURLs(t *testing.T) {
 func TestLoadRefuses(t *testing.T) {
 	clean(t)
 	for name, file := range map[string]string{
-		"an unknown key":  "domian: example.com\n",
-		"no port":         "listen: 127.0.0.1\n",
-		"a bad domain":    "domain: UPPER.example.com\n",
-		"a short account": "account: \"123\"\n",
-		"a bad duration":  "start-window: soon\n",
-		"a bad store":     "store: mysql://x\n",
-		"not yaml":        ":\n-",
+		"an unknown key":   "domian: example.com\n",
+		"no port":          "listen: 127.0.0.1\n",
+		"a bad domain":     "domain: UPPER.example.com\n",
+		"a short account":  "account: \"123\"\n",
+		"a bad duration":   "start-window: soon\n",
+		"a bad store":      "store: mysql://x\n",
+		"an unknown quota": "quotas: {pets: 3}\n",
+		"a bad quota":      "quotas: {services: -1}\n",
+		"not yaml":         ":\n-",
 	} {
 		if _, err := server.Load(write(t, file), nil); err == nil {
 			t.Errorf("%s was accepted", name)

@@ -32,7 +32,7 @@ func acquire(data, role string) (*lock, error) {
 		return nil, fmt.Errorf("open lock: %w", err)
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
+		_ = f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			return nil, errHeld
 		}
@@ -40,7 +40,7 @@ func acquire(data, role string) (*lock, error) {
 	}
 	err = errors.Join(f.Truncate(0), writeAt(f, strconv.Itoa(os.Getpid())+"\n"))
 	if err != nil {
-		f.Close()
+		_ = f.Close()
 		return nil, fmt.Errorf("write lock: %w", err)
 	}
 	return &lock{f: f}, nil
@@ -52,7 +52,7 @@ func writeAt(f *os.File, s string) error {
 }
 
 // release gives the role up.
-func (l *lock) release() { l.f.Close() }
+func (l *lock) release() { _ = l.f.Close() }
 
 // holder returns the process that plays the role, or 0 when nobody does.
 func holder(data, role string) (int, error) {

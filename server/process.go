@@ -27,7 +27,7 @@ func openProcess(pid int) (*process, error) {
 	return &process{pid: pid, fd: fd}, nil
 }
 
-func (p *process) close() { unix.Close(p.fd) }
+func (p *process) close() { _ = unix.Close(p.fd) }
 
 func (p *process) signal(s syscall.Signal) error {
 	if err := unix.PidfdSendSignal(p.fd, s, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
@@ -44,13 +44,13 @@ func (p *process) wait(ctx context.Context) error {
 		return fmt.Errorf("make pipe: %w", err)
 	}
 	defer r.Close()
-	stop := context.AfterFunc(ctx, func() { w.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = w.Close() })
 	defer func() {
 		if stop() {
-			w.Close()
+			_ = w.Close()
 		}
 	}()
-	fds := []unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLIN}, {Fd: int32(r.Fd()), Events: unix.POLLIN}} // #nosec G115 -- descriptors are small
+	fds := []unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLIN}, {Fd: int32(r.Fd()), Events: unix.POLLIN}}
 	for {
 		if _, err := unix.Poll(fds, -1); err != nil && !errors.Is(err, unix.EINTR) {
 			return fmt.Errorf("wait for process %d: %w", p.pid, err)

@@ -64,6 +64,7 @@ func (cp *controlPlane) run(ctx context.Context) error {
 	g.Go(func() error { return cp.engine.Run(ctx) })
 	g.Go(func() error { return cp.fleet.Run(ctx) })
 	g.Go(func() error { return cp.auth.Run(ctx) })
+	g.Go(func() error { return cp.control.Run(ctx) })
 	g.Go(func() error { return cp.serve(ctx) })
 	g.Go(func() error { return cp.purge(ctx) })
 	g.Go(func() error {
@@ -161,17 +162,19 @@ func (cp *controlPlane) serve(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// purge forgets services that were deleted long ago.
+// purge forgets services and configurations that were deleted long ago.
 func (cp *controlPlane) purge(ctx context.Context) error {
 	tick := time.NewTicker(purgeEvery)
 	defer tick.Stop()
 	for {
-		n, err := cp.store.Purge(ctx, time.Now().Add(-keepDeleted))
-		if err != nil && ctx.Err() == nil {
-			cp.log.Error("purge deleted services", "err", err)
+		before := time.Now().Add(-keepDeleted)
+		services, err := cp.store.Purge(ctx, before)
+		configurations, more := cp.store.PurgeConfigurations(ctx, before)
+		if err := errors.Join(err, more); err != nil && ctx.Err() == nil {
+			cp.log.Error("purge what was deleted", "err", err)
 		}
-		if n > 0 {
-			cp.log.Info("purged deleted services", "count", n)
+		if services+configurations > 0 {
+			cp.log.Info("purged what was deleted", "services", services, "configurations", configurations)
 		}
 		select {
 		case <-tick.C:

@@ -52,6 +52,7 @@ type controlPlane struct {
 	engine   *containerd.Driver
 	fleet    *fleet.Fleet
 	runner   *operation.Runner
+	control  *control.Control
 	api      *api.Handler
 
 	bound    atomic.Pointer[router.Addresses] // where the router listens; nil: not known yet
@@ -192,10 +193,12 @@ func (cp *controlPlane) openAPI(hooks Hooks) {
 		Name: cp.cfg.runnerName(), Parallel: cp.cfg.Operations, Log: cp.log.With("part", "operations"),
 		AfterStep: hooks.AfterStep,
 	})
+	cp.control = control.New(control.Config{
+		Store: cp.store, Domain: cp.cfg.Domain, Wake: cp.runner.Wake, Deadline: deploy.Deadline,
+		Quotas: cp.cfg.quotas(), SimulateValidation: control.LocalDomain(cp.cfg.Domain), Log: cp.log.With("part", "control"),
+	})
 	cp.api = api.New(api.Config{
-		Control: control.New(control.Config{
-			Store: cp.store, Domain: cp.cfg.Domain, Wake: cp.runner.Wake, Deadline: deploy.Deadline,
-		}),
+		Control:      cp.control,
 		Authenticate: cp.auth.Key,
 		Log:          cp.log.With("part", "api"),
 	})

@@ -72,7 +72,8 @@ func (t *Tx) insertDomain(ctx context.Context, d apron.CustomDomain, due time.Ti
 		return err
 	}
 	// A deleted service gives its domains up, but its rows are there for a while.
-	_, err = t.exec(ctx, `delete from custom_domains where name = ? and service in (select id from services where deleted_at <> 0)`, d.Key())
+	_, err = t.exec(ctx, `delete from custom_domains where name = ?
+		and exists (select 1 from services s where s.id = custom_domains.service and s.deleted_at <> 0)`, d.Key())
 	if err != nil {
 		return err
 	}
@@ -116,8 +117,8 @@ func (r reader) CustomDomainHolder(ctx context.Context, d apron.CustomDomain) (a
 	scan := func(row scanner) error { return scanDomain(row, &held) }
 	for _, host := range d.Hosts() {
 		err := r.row(ctx, scan, `select `+domainColumns+` from custom_domains
-			where (name = ? or (name = ? and www = 1)) and service in (select id from services where deleted_at = 0)
-			limit 1`, host, withoutWWW(host))
+			where (name = ? or (name = ? and www = 1))
+			and exists (select 1 from services s where s.id = custom_domains.service and s.deleted_at = 0) limit 1`, host, withoutWWW(host))
 		if !errors.Is(err, ErrNotFound) {
 			return held, err
 		}
@@ -146,7 +147,7 @@ func (r reader) CustomDomains(ctx context.Context, service apron.ServiceID, afte
 			return err
 		}, `select `+domainColumns+` from custom_domains
 			where service = ? and (created_at, name) < (?, ?)
-			and service in (select id from services where deleted_at = 0)
+			and exists (select 1 from services s where s.id = custom_domains.service and s.deleted_at = 0)
 			order by created_at desc, name desc limit ?`, string(service), from.n, from.id, rows)
 		return list, err
 	}, func(d apron.CustomDomain) cursor { return cursor{n: micros(d.CreatedAt), id: d.Key()} })

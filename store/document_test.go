@@ -29,8 +29,8 @@ func fill(v reflect.Value, n *int64) {
 			v.Set(reflect.ValueOf(apron.DefaultAutoScaling(apron.Scope{Account: "123456789012", Region: "us-east-1"}).ARN))
 			return
 		}
-		for i := range v.NumField() {
-			fill(v.Field(i), n)
+		for _, member := range v.Fields() {
+			fill(member, n)
 		}
 	case reflect.Map:
 		key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()

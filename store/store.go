@@ -70,7 +70,7 @@ func Open(ctx context.Context, dsn string, opts ...Option) (*Store, error) {
 		err = s.openPostgres(ctx, dsn)
 	default:
 		scheme, _, _ := strings.Cut(dsn, ":")
-		return nil, fmt.Errorf("open store: unknown scheme %q, want file: or postgres:", scheme)
+		return nil, fmt.Errorf("open store: scheme %q is neither file nor postgres", scheme)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)

@@ -20,7 +20,7 @@ import (
 
 func TestOpenRefuses(t *testing.T) {
 	for name, tc := range map[string]struct{ dsn, want string }{
-		"unknown scheme":   {"mysql://root:hunter2@localhost/apron", `unknown scheme "mysql"`},
+		"unknown scheme":   {"mysql://root:hunter2@localhost/apron", `scheme "mysql" is neither`},
 		"no directory":     {"file:" + t.TempDir() + "/none/apron.db", "no such file or directory"},
 		"not a database":   {"file:" + textFile(t), "not a database"},
 		"malformed URL":    {"postgres://apron:hunter2@localhost:port/apron", "malformed"},
