@@ -53,7 +53,7 @@ func needCommand(t *testing.T, name string) {
 func TestAWSCLI(t *testing.T) {
 	needCommand(t, "aws")
 	h := newHome(t)
-	image := h.push(t, "web:1")
+	image := h.push(t)
 	cli := func(args ...string) map[string]any {
 		t.Helper()
 		// The option, not the variable: Debian's CLI is older than AWS_ENDPOINT_URL.
@@ -107,7 +107,7 @@ func TestBoto3(t *testing.T) {
 	if err := exec.CommandContext(t.Context(), "python3", "-c", "import boto3").Run(); err != nil {
 		skip(t, "boto3 is not installed")
 	}
-	image := h.push(t, "web:1")
+	image := h.push(t)
 	script, err := filepath.Abs("testdata/boto3_walk.py")
 	if err != nil {
 		t.Fatal(err)
@@ -129,7 +129,7 @@ func TestTerraform(t *testing.T) {
 		skip(t, "Terraform's AWS provider is not in "+plugins+" (APRON_TF_PLUGINS)")
 	}
 	h := newHome(t)
-	image := h.push(t, "web:1")
+	image := h.push(t)
 	dir := t.TempDir()
 	main, err := os.ReadFile("testdata/service.tf")
 	if err != nil {
@@ -139,9 +139,9 @@ func TestTerraform(t *testing.T) {
 		t.Fatal(err)
 	}
 	vars := []string{"-var", "endpoint=http://" + h.local.Listen, "-var", "image=" + image, "-input=false", "-no-color"}
-	tf := func(command string, args ...string) string {
+	tf := func(command string, args ...string) {
 		t.Helper()
-		return string(h.run(t, dir, "terraform", append(append([]string{command}, args...), vars...)...))
+		h.run(t, dir, "terraform", append(append([]string{command}, args...), vars...)...)
 	}
 	h.run(t, dir, "terraform", "init", "-plugin-dir="+plugins, "-input=false", "-no-color")
 	tf("apply", "-auto-approve")

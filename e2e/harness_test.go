@@ -30,7 +30,7 @@ import (
 const waitLimit = 90 * time.Second
 
 // built holds what is compiled once for all tests.
-var built struct { //nolint:gochecknoglobals // compiled once per run of the test binary
+var built struct {
 	once     sync.Once
 	dir, app string
 	err      error
@@ -146,7 +146,13 @@ func (h *home) awaitEnd(t testing.TB, pid int) {
 // conditions of other processes that announce nothing.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
+	poll(t, 10*time.Millisecond, what, ok)
+}
+
+// poll is eventually with another time between two looks.
+func poll(t testing.TB, every time.Duration, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	limit := time.NewTimer(waitLimit)
 	defer limit.Stop()
@@ -159,10 +165,10 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// push pushes the test application to the embedded registry.
-func (h *home) push(t testing.TB, repository string) string {
+// push pushes the test application to the embedded registry as web:1.
+func (h *home) push(t testing.TB) string {
 	t.Helper()
-	image, _, err := h.local.Push(t.Context(), appBinary(t), repository, 8080)
+	image, _, err := h.local.Push(t.Context(), appBinary(t), "web:1", 8080)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,6 @@ package e2e_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -102,18 +101,6 @@ func crashHook() func(apron.Operation, string) {
 	}
 }
 
-// endpoints is what the server writes about itself.
-type endpoints struct{ Listen, HTTP, HTTPS string }
-
-func readEndpoints(data string) (endpoints, error) {
-	var e endpoints
-	b, err := os.ReadFile(filepath.Join(data, "run", "server.json"))
-	if err == nil {
-		err = json.Unmarshal(b, &e)
-	}
-	return e, err
-}
-
 // needRoot skips where instances cannot be started, which in CI is a failure.
 func needRoot(t testing.TB) {
 	t.Helper()
@@ -138,7 +125,7 @@ func down(t testing.TB, data string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	log := slog.New(slog.DiscardHandler)
 	if err := server.Down(context.WithoutCancel(t.Context()), cfg, log); err != nil {
 		t.Errorf("down: %v", err)
 	}

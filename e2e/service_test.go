@@ -1,13 +1,9 @@
 package e2e_test
 
 import (
-	"context"
-	"errors"
 	"net/http"
 	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -22,7 +18,7 @@ import (
 // TestImageBecomesURL is the whole walk: a real image, a real instance, a real request.
 func TestImageBecomesURL(t *testing.T) {
 	h := newHome(t)
-	image := h.push(t, "web:1")
+	image := h.push(t)
 	svc := h.create(t, input("web1", image, map[string]string{"VERSION": "one"}))
 	if svc.Status != types.ServiceStatusOperationInProgress || aws.ToString(svc.ServiceUrl) == "" {
 		t.Errorf("create answered %s, %q", svc.Status, aws.ToString(svc.ServiceUrl))
@@ -63,7 +59,7 @@ func TestImageBecomesURL(t *testing.T) {
 // TestFailureIsHonest checks what a user reads when a deployment fails, and that delete mends it.
 func TestFailureIsHonest(t *testing.T) {
 	h := newHome(t, "--start-window=2s")
-	image := h.push(t, "web:1")
+	image := h.push(t)
 	for _, tc := range []struct {
 		name, image string
 		env         map[string]string
@@ -100,7 +96,7 @@ func TestFailureIsHonest(t *testing.T) {
 // TestCrashedInstanceIsReplaced lets the application end itself.
 func TestCrashedInstanceIsReplaced(t *testing.T) {
 	h := newHome(t)
-	svc := h.running(t, input("web1", h.push(t, "web:1"), nil))
+	svc := h.running(t, input("web1", h.push(t), nil))
 	if _, _, err := h.get(t.Context(), svc, "/crash"); err != nil {
 		t.Logf("the crashing request: %v", err)
 	}
@@ -113,7 +109,7 @@ func TestCrashedInstanceIsReplaced(t *testing.T) {
 // TestMovedTagChangesNothing deletes what the tag named, then lets the instance start again.
 func TestMovedTagChangesNothing(t *testing.T) {
 	h := newHome(t)
-	svc := h.running(t, input("web1", h.push(t, "web:1"), map[string]string{"VERSION": "kept"}))
+	svc := h.running(t, input("web1", h.push(t), map[string]string{"VERSION": "kept"}))
 	ref, err := name.ParseReference(h.local.Listen + "/web:1")
 	if err != nil {
 		t.Fatal(err)
@@ -137,38 +133,23 @@ func TestMovedTagChangesNothing(t *testing.T) {
 // instance must be the same one afterwards.
 func TestServerKilledUnderLoad(t *testing.T) {
 	h := newHome(t)
-	svc := h.running(t, input("web1", h.push(t, "web:1"), nil))
+	svc := h.running(t, input("web1", h.push(t), nil))
 	_, before, err := h.get(t.Context(), svc, "/")
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(t.Context())
-	var sent, failed atomic.Int64
-	var wg sync.WaitGroup
-	for range 4 {
-		wg.Go(func() {
-			for ctx.Err() == nil {
-				status, body, err := h.get(ctx, svc, "/")
-				if errors.Is(err, context.Canceled) {
-					return
-				}
-				sent.Add(1)
-				if err != nil || status != http.StatusOK {
-					failed.Add(1)
-					t.Errorf("request failed: %d %q, %v", status, body, err)
-				}
-			}
-		})
+	tr := h.traffic(t, svc, 4)
+	more := func(n int64) func() bool {
+		n += tr.sent.Load()
+		return func() bool { return tr.sent.Load() >= n }
 	}
-	atLeast := func(n int64) func() bool { return func() bool { return sent.Load() >= n } }
-	eventually(t, "load", atLeast(100))
+	eventually(t, "load", more(100))
 	h.kill(t, "serve")
-	eventually(t, "load without a control plane", atLeast(sent.Load()+200))
+	eventually(t, "load without a control plane", more(200))
 	h.start(t)
-	eventually(t, "load under the new control plane", atLeast(sent.Load()+200))
-	stop()
-	wg.Wait()
-	t.Logf("%d requests, %d failed", sent.Load(), failed.Load())
+	eventually(t, "load under the new control plane", more(200))
+	tr.stop()
+	t.Logf("%d requests", tr.sent.Load())
 	if _, after, err := h.get(t.Context(), svc, "/"); err != nil || after != before {
 		t.Errorf("instance before %q, after %q, %v", before, after, err)
 	}
@@ -180,7 +161,7 @@ func TestServerKilledUnderLoad(t *testing.T) {
 // TestEngineAndRouterComeBack kills the two processes serve watches over.
 func TestEngineAndRouterComeBack(t *testing.T) {
 	h := newHome(t)
-	svc := h.running(t, input("web1", h.push(t, "web:1"), nil))
+	svc := h.running(t, input("web1", h.push(t), nil))
 	_, before, err := h.get(t.Context(), svc, "/")
 	if err != nil {
 		t.Fatal(err)
@@ -215,7 +196,7 @@ func TestSIGKILLAtEveryStepBoundary(t *testing.T) {
 			t.Setenv(crashAfter, at)
 			t.Setenv(crashMark, filepath.Join(t.TempDir(), "crashed"))
 			h := newHome(t)
-			svc := h.create(t, input("web1", h.push(t, "web:1"), map[string]string{"VERSION": "one"}))
+			svc := h.create(t, input("web1", h.push(t), map[string]string{"VERSION": "one"}))
 			if strings.HasPrefix(at, "CREATE") {
 				h.awaitEnd(t, h.pid(t, "serve"))
 				h.start(t)
