@@ -31,10 +31,15 @@ BENCH_TIME ?= 1s
 ##@ Use it
 .PHONY: up
 up: build ## build, start the server, deploy the example from examples/hello, print its URL
-	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags "-s -w" -o $(CACHE)/hello ./examples/hello
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags "-s -w" -o .cache/hello ./examples/hello
 	bin/apron up
-	bin/apron push $(CACHE)/hello hello:latest
+	bin/apron push .cache/hello hello:latest
 	bin/apron deploy hello hello:latest
+	@printf '\nTry next:\n' && printf '  %s\n' \
+		'eval "$$(bin/apron env)"              # point AWS clients here' \
+		'aws apprunner list-services --endpoint-url "$$AWS_ENDPOINT_URL"' \
+		'bin/apron logs hello                 # what happened to the service' \
+		'make down                            # stop everything'
 
 .PHONY: down
 down: ## stop the server, the router, the engine and every instance
@@ -55,19 +60,29 @@ bench: need-test build ## run all benchmarks, one package at a time (BENCH=regex
 	APRON_BIN=$(CURDIR)/bin/apron .ci/with-postgres \
 		$(GO) test -p 1 -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCH_TIME) -timeout 60m $(TEST)
 
-# As in build, so that dependencies are compiled once for both: a third of a cold run.
-check: export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) -trimpath)
-.PHONY: check
-check: need-build $(LINT) ## formatting, linters, vet, repository rules, generated files, go.mod
+# GOFLAGS as in build, so that dependencies are compiled once for both: a third of a cold run.
+CHECKS := check-format check-lint check-vet check-rules check-generated check-modules
+check $(CHECKS): export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) -trimpath)
+
+.PHONY: check $(CHECKS)
+check: need-build $(CHECKS) ## formatting, linters, vet, repository rules, generated files, go.mod
+
+check-format: $(LINT)
 	$(LINT) fmt --diff
+
+check-lint: $(LINT)
 	$(LINT) run
+
+check-vet:
 	$(GO) vet ./...
+
+check-rules:
 	$(GO) test .
-	$(MAKE) --no-print-directory check-generated
+
+check-modules:
 	$(GO) mod tidy -diff
 
 # The state of the work tree before and after, so that it also works on uncommitted changes.
-.PHONY: check-generated
 check-generated:
 	@state() { $(GIT) diff --binary HEAD; $(GIT) ls-files -oz --exclude-standard | xargs -0r sha256sum; }; \
 	before=$$(state | sha256sum); \

@@ -68,8 +68,7 @@ func (f *Fault) Unwrap() error { return f.Err }
 
 // KindOf returns the kind of the first Fault in err's chain, or 0 when there is none.
 func KindOf(err error) FaultKind {
-	var f *Fault
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[*Fault](err); ok {
 		return f.Kind
 	}
 	return 0

@@ -27,14 +27,16 @@ const (
 // Config is what Describe shows: the requested configuration while an operation runs, the active
 // one afterwards. Active and Candidate say which revisions exist in the engine.
 type Service struct {
-	ID        ServiceID
-	Scope     Scope
-	Name      string // 4-40 characters, unique in the scope among services that are not going away
-	Host      string // default domain: host name only, no scheme, no port
-	Status    ServiceStatus
-	Config    ServiceConfiguration
-	Active    RevisionID // serves requests; empty: none
-	Candidate RevisionID // being deployed by the operation in progress; empty: none
+	ID     ServiceID
+	Scope  Scope
+	Name   string // 4-40 characters, unique in the scope among services that are not going away
+	Host   string // default domain: host name only, no scheme, no port
+	Status ServiceStatus
+	Config ServiceConfiguration
+	Active RevisionID // serves requests; empty: none
+	// Candidate is the revision being deployed by the operation in progress; once the deployment
+	// has switched routes, the one it replaced, until the operation ends; empty: none.
+	Candidate RevisionID
 	CreatedAt time.Time
 	UpdatedAt time.Time
 	DeletedAt time.Time // zero unless Status is ServiceDeleted
@@ -152,21 +154,30 @@ type InstanceConfiguration struct {
 	RoleARN   string // empty: no instance role
 }
 
-// memoryFor lists the memory sizes (MiB) App Runner allows for each CPU size (developer guide,
-// "supported configurations").
-var memoryFor = map[int][]int{
-	250:  {512, 1024},
-	500:  {1024},
-	1000: {2048, 3072, 4096},
-	2000: {4096, 6144},
-	4000: {8192, 10240, 12288},
+// memoryFor returns the memory sizes (MiB) App Runner allows for a CPU size, none for one it does not
+// offer (developer guide, "supported configurations").
+func memoryFor(milliCPU int) []int {
+	switch milliCPU {
+	case 250:
+		return []int{512, 1024}
+	case 500:
+		return []int{1024}
+	case 1000:
+		return []int{2048, 3072, 4096}
+	case 2000:
+		return []int{4096, 6144}
+	case 4000:
+		return []int{8192, 10240, 12288}
+	default:
+		return nil
+	}
 }
 
 // Validate reports a CPU and memory pair that App Runner does not offer, as an Invalid Fault.
 func (c InstanceConfiguration) Validate() error {
-	if !slices.Contains(memoryFor[c.MilliCPU], c.MemoryMiB) {
+	if !slices.Contains(memoryFor(c.MilliCPU), c.MemoryMiB) {
 		return Faultf(Invalid, "Invalid combination of Cpu and Memory: %d CPU units with %d MB. Memory sizes for this Cpu: %v",
-			c.MilliCPU*1024/1000, c.MemoryMiB, memoryFor[c.MilliCPU])
+			c.MilliCPU*1024/1000, c.MemoryMiB, memoryFor(c.MilliCPU))
 	}
 	return nil
 }

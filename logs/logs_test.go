@@ -46,7 +46,7 @@ func TestAppendThenRead(t *testing.T) {
 func TestReadReturnsTheNewest(t *testing.T) {
 	s, _ := open(t)
 	stream := logs.Stream{Service: "a", Name: logs.Events}
-	for _, m := range strings.Fields("a b c d e f g h i") {
+	for m := range strings.FieldsSeq("a b c d e f g h i") {
 		if err := s.Append(stream, time.Unix(1, 0), m); err != nil {
 			t.Fatal(err)
 		}

@@ -107,9 +107,9 @@ func (s *backendSet) take(tried []*target) *backend {
 	if n == 0 {
 		return nil
 	}
-	first := rand.IntN(n)
+	first := rand.IntN(n) //nolint:gosec // spreads out requests, nothing secret about it
 	if n > 1 {
-		second := rand.IntN(n - 1)
+		second := rand.IntN(n - 1) //nolint:gosec // as above
 		if second >= first {
 			second++
 		}

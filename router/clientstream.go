@@ -45,7 +45,7 @@ func (c *Client) Run(ctx context.Context) error {
 		started := time.Now()
 		err := c.connect(ctx, number)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // it was told to end
 		}
 		if errors.Is(err, ErrReplaced) || errors.Is(err, ErrProtocol) {
 			return err
@@ -55,7 +55,7 @@ func (c *Client) Run(ctx context.Context) error {
 			lost, retry = true, minRetry
 		}
 		select {
-		case <-time.After(retry/2 + rand.N(retry)): // spread, so that several do not move in step
+		case <-time.After(retry/2 + rand.N(retry)): //nolint:gosec // spread, so that several do not move in step: nothing secret about it
 		case <-ctx.Done():
 			return nil
 		}

@@ -120,8 +120,7 @@ func (p *proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 			x.upstream = time.Since(x.chosen)
 			return res, nil
 		}
-		var refused *connectError
-		if !errors.As(err, &refused) {
+		if _, refused := errors.AsType[*connectError](err); !refused {
 			return nil, err
 		}
 		at.backend.connectFailed(time.Now())

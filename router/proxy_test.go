@@ -212,6 +212,7 @@ func TestWebSocket(t *testing.T) {
 	})))
 	ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
 	defer cancel()
+	//nolint:bodyclose // websocket.Dial: the body is never the caller's to close
 	c, _, err := websocket.Dial(ctx, "ws://web.example.com/chat", &websocket.DialOptions{HTTPClient: &http.Client{Transport: b.http.Transport}})
 	if err != nil {
 		t.Fatal(err)

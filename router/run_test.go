@@ -89,6 +89,7 @@ func TestExitDrains(t *testing.T) {
 		<-leave
 		fmt.Fprint(w, "done")
 	})))
+	//nolint:bodyclose // websocket.Dial: the body is never the caller's to close
 	tunnel, _, err := websocket.Dial(t.Context(), "ws://web.example.com/tunnel", &websocket.DialOptions{HTTPClient: &http.Client{Transport: b.http.Transport}})
 	if err != nil {
 		t.Fatal(err)

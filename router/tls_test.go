@@ -58,7 +58,8 @@ func TestHTTPS(t *testing.T) {
 			t.Errorf("%s: %s %s, X-Forwarded-Proto %q", host, res.Proto, res.Status, got)
 		}
 	}
-	if _, err := (&http.Client{Transport: tr}).Get("https://other.example.org/"); err == nil {
+	if res, err := (&http.Client{Transport: tr}).Get("https://other.example.org/"); err == nil {
+		_ = res.Body.Close()
 		t.Error("a handshake for a foreign name succeeded")
 	}
 	bad := []router.Certificate{{CertPEM: list[0].CertPEM, KeyPEM: list[1].KeyPEM}}

@@ -22,7 +22,7 @@ type deployCommand struct {
 	Image  string            `arg:"" help:"REPOSITORY[:TAG] in the embedded registry, or any image reference."`
 	Port   uint16            `default:"8080" help:"Port the application listens on."`
 	Env    map[string]string `short:"e" placeholder:"NAME=VALUE" help:"Environment variable of the application."`
-	Cpu    string            `default:"1024" help:"CPU units of an instance."`
+	CPU    string            `name:"cpu" default:"1024" help:"CPU units of an instance."`
 	Memory string            `default:"2048" help:"Memory of an instance, MB."`
 	Health string            `placeholder:"PATH" help:"Check readiness with GET PATH instead of a TCP connection."`
 }
@@ -70,7 +70,7 @@ func (d *deployCommand) create(ctx context.Context, client *apprunner.Client, lo
 		ServiceName:         aws.String(d.Name),
 		SourceConfiguration: d.source(local),
 		InstanceConfiguration: &types.InstanceConfiguration{
-			Cpu: aws.String(d.Cpu), Memory: aws.String(d.Memory),
+			Cpu: aws.String(d.CPU), Memory: aws.String(d.Memory),
 		},
 	}
 	if d.Health != "" {

@@ -8,8 +8,8 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// version is set by the linker.
-var version = "dev" //nolint:gochecknoglobals // the linker can only set a variable
+// version is set by the linker, which can only set a variable.
+var version = "dev"
 
 func main() {
 	var cli commands

@@ -62,7 +62,7 @@ func extract(path, program string) (err error) {
 		return fmt.Errorf("extract %s: %w", program, err)
 	}
 	defer func() {
-		f.Close()
+		_ = f.Close() // for the way out with an error; otherwise it is closed already
 		if rm := os.Remove(f.Name()); err == nil && !errors.Is(rm, fs.ErrNotExist) {
 			err = rm
 		}

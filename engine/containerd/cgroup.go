@@ -155,7 +155,7 @@ func readProcesses(path string) ([]int, error) {
 		return nil, fmt.Errorf("read control file: %w", err)
 	}
 	var pids []int
-	for _, w := range strings.Fields(string(b)) {
+	for w := range strings.FieldsSeq(string(b)) {
 		pid, err := strconv.Atoi(w)
 		if err != nil {
 			return nil, fmt.Errorf("read process id in %s: %w", path, err)

@@ -1,6 +1,7 @@
 package containerd_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -95,12 +96,32 @@ func (r *rig) left(t *testing.T) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	bridge := -1
 	for _, l := range links {
-		if strings.HasPrefix(l.Attrs().Name, "apr") && l.Type() == "veth" {
+		if l.Attrs().Name == r.bridge(t) {
+			bridge = l.Attrs().Index
+		}
+	}
+	for _, l := range links {
+		if l.Attrs().MasterIndex == bridge {
 			all = append(all, "link "+l.Attrs().Name)
 		}
 	}
 	return append(all, shims(t, r.dir)...)
+}
+
+// bridge returns the name of the data directory's bridge.
+func (r *rig) bridge(t testing.TB) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(r.dir, "engine", "network.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var state struct{ Bridge string }
+	if err := json.Unmarshal(b, &state); err != nil || state.Bridge == "" {
+		t.Fatalf("network state %q: %v", b, err)
+	}
+	return state.Bridge
 }
 
 // shims lists the processes that name the data directory in their arguments, but for this one's

@@ -36,12 +36,12 @@ func (b *backOff) healthy(d time.Duration) {
 // instances that failed together do not all start together.
 func (b *backOff) next() time.Duration {
 	b.wait = min(max(2*b.wait, firstBackOff), maxBackOff)
-	return time.Duration(float64(b.wait) * (0.8 + 0.4*rand.Float64()))
+	return time.Duration(float64(b.wait) * (0.8 + 0.4*rand.Float64())) //nolint:gosec // spreads out starts, nothing secret about it
 }
 
-// awaitEnd waits for the process to end or for sick to deliver. In the second case it returns errSick
+// awaitEnd waits for the process to end or for sick to be closed. In the second case it returns errSick
 // once nobody waits any more, or ctx's error.
-func (s *session) awaitEnd(ctx context.Context, id apron.InstanceID, sick <-chan error) (exit, error) {
+func (s *session) awaitEnd(ctx context.Context, id apron.InstanceID, sick <-chan struct{}) (exit, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	type result struct {
@@ -56,7 +56,8 @@ func (s *session) awaitEnd(ctx context.Context, id apron.InstanceID, sick <-chan
 	select {
 	case r := <-ended:
 		if r.err != nil {
-			return exit{}, errors.Join(r.err, <-sick)
+			<-sick
+			return exit{}, r.err
 		}
 		return r.exit, nil
 	case <-sick:

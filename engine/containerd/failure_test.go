@@ -212,8 +212,8 @@ func TestTeardownLeavesNothing(t *testing.T) {
 			t.Errorf("left on the machine: %q", left)
 		}
 	}
-	for _, pattern := range []string{"/sys/fs/cgroup/*/apron-*", "/sys/fs/cgroup/apron-*", "/sys/class/net/apron-*", "/run/apron-*"} {
-		if found, _ := filepath.Glob(pattern); len(found) > 0 {
+	for _, pattern := range []string{"/sys/fs/cgroup/*/", "/sys/fs/cgroup/", "/sys/class/net/", "/run/"} {
+		if found, _ := filepath.Glob(pattern + r.bridge(t)); len(found) > 0 {
 			t.Errorf("left on the machine: %q", found)
 		}
 	}

@@ -68,6 +68,7 @@ func writeNames(dir string, id apron.InstanceID, addr netip.Addr) error {
 		return fmt.Errorf("make directory of instance %s: %w", id, err)
 	}
 	for name, content := range files {
+		//nolint:gosec // the application reads them, as whatever user its image names
 		if err := os.WriteFile(filepath.Join(home, name), []byte(content), 0o644); err != nil {
 			return fmt.Errorf("write %s of instance %s: %w", name, id, err)
 		}

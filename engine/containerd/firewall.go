@@ -33,7 +33,7 @@ func installFirewall(s netState) error {
 	c.DelTable(t)
 	c.AddTable(t)
 	f := firewall{c: c, t: t}
-	early := nftables.ChainPriorityRef(*nftables.ChainPriorityFilter - 10)
+	early := new(*nftables.ChainPriorityFilter - 10)
 
 	in := f.chain("input", nftables.ChainTypeFilter, nftables.ChainHookInput, early)
 	f.rule(in, comesFrom(s.Bridge), established(), verdict(expr.VerdictAccept))

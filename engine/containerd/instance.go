@@ -230,9 +230,11 @@ func (i *instance) live(ctx context.Context, adopted bool) (healthy time.Duratio
 		since = i.s.cfg.Now()
 	}
 	var notes sync.WaitGroup
-	sick := make(chan error, 1)
+	sick := make(chan struct{})
 	go func() {
-		sick <- health.Follow(watch, i.spec.HealthCheck, i.now.Addr, status, func(r health.Report) {
+		defer close(sick)
+		// Nil after it has reported Unhealthy, or watch's error: awaitEnd knows both.
+		_ = health.Follow(watch, i.spec.HealthCheck, i.now.Addr, status, func(r health.Report) {
 			i.judge(r)
 			if r.Status == health.Healthy {
 				since = i.s.cfg.Now()
@@ -243,9 +245,7 @@ func (i *instance) live(ctx context.Context, adopted bool) (healthy time.Duratio
 	}()
 	e, err := i.s.awaitEnd(watch, i.id, sick)
 	cancel()
-	if err == nil {
-		<-sick
-	}
+	<-sick
 	notes.Wait()
 	if !since.IsZero() {
 		healthy = i.s.cfg.Now().Sub(since)

@@ -99,7 +99,7 @@ func makeNetns(path string) (netns.NsHandle, error) {
 	if err != nil {
 		return netns.None(), err
 	}
-	f.Close()
+	_ = f.Close() // nothing was written: it is there to be mounted on
 	type result struct {
 		ns  netns.NsHandle
 		err error
@@ -126,7 +126,7 @@ func unshareTo(path string) (netns.NsHandle, error) {
 	}
 	for _, conf := range []string{"all", "default"} {
 		// Absent when the kernel has no IPv6, which is what is wanted.
-		_ = os.WriteFile("/proc/sys/net/ipv6/conf/"+conf+"/disable_ipv6", []byte("1"), 0o644)
+		_ = os.WriteFile("/proc/sys/net/ipv6/conf/"+conf+"/disable_ipv6", []byte("1"), 0o600)
 	}
 	source := fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid())
 	if err := unix.Mount(source, path, "", unix.MS_BIND, ""); err != nil {

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // forwardingSwitch turns IPv4 forwarding on for the whole host.
@@ -28,15 +29,14 @@ type network struct {
 // openNetwork finds or makes the network of a data directory. Doing it again repairs what is missing
 // and leaves running instances connected.
 func openNetwork(ctx context.Context, dir string) (*network, error) {
-	state, err := loadNetState(dir)
+	unlock, err := lockNetworks()
 	if err != nil {
 		return nil, err
 	}
-	if !state.Subnet.IsValid() {
-		state = netState{Bridge: bridgeName(dir)}
-		if state.Subnet, err = freeSubnet(state.Bridge); err != nil {
-			return nil, err
-		}
+	defer unlock()
+	state, err := chooseNetwork(dir)
+	if err != nil {
+		return nil, err
 	}
 	on, err := os.ReadFile(forwardingSwitch)
 	if err != nil {
@@ -58,11 +58,45 @@ func openNetwork(ctx context.Context, dir string) (*network, error) {
 		return nil, err
 	}
 	if off { // after the firewall, so that nothing is forwarded without it
-		if err := os.WriteFile(forwardingSwitch, []byte("1\n"), 0o644); err != nil {
+		if err := os.WriteFile(forwardingSwitch, []byte("1\n"), 0o600); err != nil {
 			return nil, fmt.Errorf("turn on IP forwarding: %w", err)
 		}
 	}
 	return &network{dir: dir, state: state, bridge: bridge, addrs: newAddresses(state.Subnet)}, nil
+}
+
+// lockNetworks keeps two data directories from choosing the same subnet at the same time. The lock is
+// on a directory every machine has, so that nothing has to be left behind for it.
+func lockNetworks() (unlock func(), err error) {
+	f, err := os.Open("/run")
+	if err != nil {
+		return nil, fmt.Errorf("lock networks: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("lock networks: %w", err)
+	}
+	return func() { _ = f.Close() }, nil
+}
+
+// chooseNetwork returns the network the directory had before, unless its subnet has been taken
+// meanwhile, or a new one.
+func chooseNetwork(dir string) (netState, error) {
+	state, err := loadNetState(dir)
+	if err != nil {
+		return netState{}, err
+	}
+	name := bridgeName(dir)
+	used, err := usedPrefixes(name)
+	if err != nil {
+		return netState{}, err
+	}
+	if state.Subnet.IsValid() && !overlapsAny(state.Subnet, used) {
+		return state, nil
+	}
+	state.Bridge = name // and Forwarding as it was
+	state.Subnet, err = freeSubnet(used)
+	return state, err
 }
 
 // ensureBridge makes the bridge with the subnet's first address. Its hardware address is fixed:
@@ -81,7 +115,7 @@ func ensureBridge(s netState) (netlink.Link, error) {
 		return nil, fmt.Errorf("find bridge %s: %w", s.Bridge, err)
 	}
 	// Instances speak IPv4 only; without this they could reach the host by its link-local address.
-	_ = os.WriteFile("/proc/sys/net/ipv6/conf/"+s.Bridge+"/disable_ipv6", []byte("1"), 0o644) // absent: no IPv6 at all
+	_ = os.WriteFile("/proc/sys/net/ipv6/conf/"+s.Bridge+"/disable_ipv6", []byte("1"), 0o600) // absent: no IPv6 at all
 	addr := &netlink.Addr{IPNet: ipNet(gateway(s.Subnet), s.Subnet.Bits())}
 	if err := netlink.AddrReplace(link, addr); err != nil {
 		return nil, fmt.Errorf("give bridge %s its address: %w", s.Bridge, err)
@@ -123,12 +157,16 @@ func removeNetwork(dir string) error {
 	}
 	errs = append(errs, removeFirewall(name))
 	if state.Forwarding && !others {
-		errs = append(errs, os.WriteFile(forwardingSwitch, []byte("0\n"), 0o644))
+		errs = append(errs, os.WriteFile(forwardingSwitch, []byte("0\n"), 0o600))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("remove network %s: %w", name, err)
 	}
-	return gone(os.Remove(netStatePath(dir)))
+	if !state.Subnet.IsValid() {
+		return nil
+	}
+	state.Forwarding = state.Forwarding && others
+	return state.save(dir) // the next start on the directory prefers the same subnet
 }
 
 // gone returns err unless it says that there was nothing to remove.

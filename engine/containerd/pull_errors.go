@@ -18,9 +18,8 @@ import (
 // resolved says that the registry has the image's manifest.
 func explainPull(err error, ref string, resolved bool) error {
 	wrapped := fmt.Errorf("pull image %s: %w", ref, err)
-	var status remoteerrors.ErrUnexpectedStatus
 	code := 0
-	if errors.As(err, &status) {
+	if status, ok := errors.AsType[remoteerrors.ErrUnexpectedStatus](err); ok {
 		code = status.StatusCode
 	}
 	switch {

@@ -54,6 +54,6 @@ func (h slogHook) Fire(e *logrus.Entry) error {
 	if ctx == nil {
 		ctx = context.Background()
 	}
-	h.to.LogAttrs(ctx, level, "containerd: "+e.Message, attrs...)
+	h.to.LogAttrs(ctx, level, "containerd: "+e.Message, attrs...) //nolint:sloglint // the message is containerd's
 	return nil
 }

@@ -63,12 +63,8 @@ func (s netState) save(dir string) error {
 	return writeFile(netStatePath(dir), append(b, '\n'), 0o600)
 }
 
-// freeSubnet returns the first subnet of the pool that no address or route of the host overlaps.
-func freeSubnet(bridge string) (netip.Prefix, error) {
-	used, err := usedPrefixes(bridge)
-	if err != nil {
-		return netip.Prefix{}, err
-	}
+// freeSubnet returns the first subnet of the pool that none of used overlaps.
+func freeSubnet(used []netip.Prefix) (netip.Prefix, error) {
 	for i := range 1 << (subnetBits - pool().Bits()) {
 		a := pool().Addr().As4()
 		n := uint32(a[0])<<24 | uint32(a[1])<<16 | uint32(i)<<(32-subnetBits)
@@ -89,14 +85,17 @@ func overlapsAny(p netip.Prefix, used []netip.Prefix) bool {
 	return false
 }
 
+// usedPrefixes returns what the host's addresses and routes take, but for those of the bridge.
 func usedPrefixes(bridge string) ([]netip.Prefix, error) {
 	var used []netip.Prefix
 	links, err := dump("network links", netlink.LinkList)
 	if err != nil {
 		return nil, err
 	}
+	own := 0
 	for _, l := range links {
 		if l.Attrs().Name == bridge {
+			own = l.Attrs().Index
 			continue
 		}
 		addrs, err := dump("addresses of "+l.Attrs().Name, func() ([]netlink.Addr, error) {
@@ -117,7 +116,7 @@ func usedPrefixes(bridge string) ([]netip.Prefix, error) {
 		return nil, err
 	}
 	for _, r := range routes {
-		if r.Dst != nil {
+		if r.Dst != nil && (own == 0 || r.LinkIndex != own) {
 			used = appendPrefix(used, r.Dst.String())
 		}
 	}

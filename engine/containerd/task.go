@@ -183,8 +183,7 @@ func failureOf(e exit, oom bool, lines []string) apron.Failure {
 // startReason makes what the runtime says about a process that could not be started fit for the
 // user: runc's own words, without the path of callers before them.
 func startReason(err error) string {
-	var f *apron.Fault
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[*apron.Fault](err); ok {
 		return f.Msg
 	}
 	msg := err.Error()

@@ -134,7 +134,7 @@ func awaitProcesses(ctx context.Context, pids []int, patience time.Duration) err
 			return fmt.Errorf("watch process %d: %w", pid, err)
 		}
 		err = awaitReadable(ctx, fd, deadline)
-		unix.Close(fd)
+		_ = unix.Close(fd)
 		if err != nil {
 			return fmt.Errorf("wait for process %d to end: %w", pid, err)
 		}

@@ -94,24 +94,23 @@ func (i *instance) live(ctx context.Context, now *apron.Instance) (apron.Failure
 	i.roster.set(*now)
 
 	probing, stopProbing := context.WithCancel(ctx)
-	probed := make(chan error, 1)
+	probed := make(chan struct{})
 	current := *now
 	go func() {
-		probed <- health.Follow(probing, i.spec.HealthCheck, addr, health.Starting, func(r health.Report) {
+		defer close(probed)
+		// Nil after it has reported Unhealthy, or probing's error: process knows both.
+		_ = health.Follow(probing, i.spec.HealthCheck, addr, health.Starting, func(r health.Report) {
 			i.judge(&current, r)
 		})
 	}()
-	failure, unhealthy, err := i.process(ctx, sock, probed)
+	failure, err := i.process(ctx, sock, probed)
 	stopProbing()
-	if !unhealthy {
-		<-probed
-	}
+	<-probed
 	return failure, err
 }
 
-// process serves as the behaviour says until something ends it; unhealthy tells that the prober
-// did, whose result has then been received.
-func (i *instance) process(ctx context.Context, sock *os.File, probed <-chan error) (f apron.Failure, unhealthy bool, err error) {
+// process serves as the behaviour says until something ends it; the prober does by closing probed.
+func (i *instance) process(ctx context.Context, sock *os.File, probed <-chan struct{}) (f apron.Failure, err error) {
 	boot := time.NewTimer(i.behaviour.Boot)
 	defer boot.Stop()
 	listening := boot.C
@@ -120,21 +119,21 @@ func (i *instance) process(ctx context.Context, sock *os.File, probed <-chan err
 	for {
 		select {
 		case <-ctx.Done():
-			return apron.Failure{}, false, nil
+			return apron.Failure{}, nil
 		case code := <-i.crashed:
-			return i.exit(code), false, nil
+			return i.exit(code), nil
 		case <-probed:
-			return apron.Failure{Probe: "replaced: the health check failed", Log: i.behaviour.Log}, true, nil
+			return apron.Failure{Probe: "replaced: the health check failed", Log: i.behaviour.Log}, nil
 		case <-listening:
 			listening = nil
 			if i.behaviour.Exits {
-				return i.exit(i.behaviour.Code), false, nil
+				return i.exit(i.behaviour.Code), nil
 			}
 			if i.behaviour.Silent {
 				continue
 			}
 			if stop, err = i.serve(sock); err != nil {
-				return apron.Failure{}, false, err
+				return apron.Failure{}, err
 			}
 		}
 	}

@@ -4,6 +4,7 @@ package embed
 
 import (
 	"embed"
+	"errors"
 	"fmt"
 	"io"
 	"path"
@@ -45,7 +46,7 @@ func Extract(w io.Writer, program string) error {
 	}
 	defer r.Close()
 	n, err := io.CopyN(w, r, maxProgramBytes)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("extract embedded %s: %w", program, err)
 	}
 	if n == 0 || n == maxProgramBytes {

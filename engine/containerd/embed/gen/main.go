@@ -6,6 +6,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -41,14 +42,14 @@ func programs() []program {
 }
 
 func main() {
-	if err := run(); err != nil {
+	if err := run(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, "gen:", err)
 		os.Exit(1)
 	}
 }
 
-func run() error {
-	gomod, err := exec.Command("go", "env", "GOMOD").Output()
+func run(ctx context.Context) error {
+	gomod, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
 	if err != nil {
 		return fmt.Errorf("find go.mod: %w", err)
 	}
@@ -62,11 +63,11 @@ func run() error {
 	if old, err := os.ReadFile(stampFile); err == nil && string(old) == stamp && built(bin) {
 		return nil
 	}
-	if err := checkSeccomp(); err != nil {
+	if err := checkSeccomp(ctx); err != nil {
 		return err
 	}
 	for _, p := range programs() {
-		if err := build(root, bin, p); err != nil {
+		if err := build(ctx, root, bin, p); err != nil {
 			return err
 		}
 	}
@@ -97,22 +98,22 @@ func built(bin string) bool {
 }
 
 // checkSeccomp says what to install before a compiler's error would have to be read.
-func checkSeccomp() error {
-	if err := exec.Command("pkg-config", "--exists", "libseccomp").Run(); err != nil {
+func checkSeccomp(ctx context.Context) error {
+	if err := exec.CommandContext(ctx, "pkg-config", "--exists", "libseccomp").Run(); err != nil {
 		return errors.New("libseccomp is needed to build runc and was not found: on Debian and Ubuntu, " +
 			"apt-get install gcc pkg-config libseccomp-dev")
 	}
 	return nil
 }
 
-func build(root, bin string, p program) error {
+func build(ctx context.Context, root, bin string, p program) error {
 	tmp, err := os.MkdirTemp("", "apron-gen-")
 	if err != nil {
 		return fmt.Errorf("make temporary directory: %w", err)
 	}
 	defer os.RemoveAll(tmp)
 	out := filepath.Join(tmp, p.name)
-	cmd := exec.Command("go", append(append([]string{"build", "-o", out}, p.args...), p.pkg)...)
+	cmd := exec.CommandContext(ctx, "go", append(append([]string{"build", "-o", out}, p.args...), p.pkg)...)
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED="+p.cgo)
 	if log, err := cmd.CombinedOutput(); err != nil {
@@ -143,7 +144,7 @@ func build(root, bin string, p program) error {
 // replace writes a file so that a reader sees the old or the new content.
 func replace(file string, content []byte) error {
 	tmp := file + ".new"
-	if err := os.WriteFile(tmp, content, 0o644); err != nil {
+	if err := os.WriteFile(tmp, content, 0o644); err != nil { //nolint:gosec // part of the source tree: for everyone to read
 		return fmt.Errorf("write %s: %w", file, err)
 	}
 	if err := os.Rename(tmp, file); err != nil {
