@@ -6,39 +6,52 @@ import (
 	"reflect"
 
 	"apron"
-	"apron/control"
 )
-
-// services is what actions need of package control.
-type services interface {
-	CreateService(ctx context.Context, scope apron.Scope, in control.NewService) (control.ServiceView, apron.OperationID, error)
-	Service(ctx context.Context, scope apron.Scope, arn string) (control.ServiceView, error)
-	Services(ctx context.Context, scope apron.Scope, page control.Page) ([]apron.Service, string, error)
-	DeleteService(ctx context.Context, scope apron.Scope, arn string) (control.ServiceView, apron.OperationID, error)
-	Operations(ctx context.Context, scope apron.Scope, arn string, page control.Page) ([]apron.Operation, string, error)
-}
-
-var _ services = (*control.Control)(nil)
 
 // action carries out one action for a scope: body is the request's JSON, the result the answer's.
 type action func(ctx context.Context, scope apron.Scope, body []byte) ([]byte, error)
 
-// table names the function behind each action. An action of the model that is missing here checks
-// its input like every other and then says that it is not available.
-func (h *Handler) table() map[string]action {
-	t := map[string]action{
-		"CreateService":   handle(h.createService),
-		"DeleteService":   handle(h.deleteService),
-		"DescribeService": handle(h.describeService),
-		"ListOperations":  handle(h.listOperations),
-		"ListServices":    handle(h.listServices),
+// table names the function behind each action of the model.
+func (a *appRunner) table() map[string]action {
+	return map[string]action{
+		"AssociateCustomDomain":                   handle(a.associateCustomDomain),
+		"CreateAutoScalingConfiguration":          handle(a.createAutoScalingConfiguration),
+		"CreateConnection":                        handle(a.createConnection),
+		"CreateObservabilityConfiguration":        handle(a.createObservabilityConfiguration),
+		"CreateService":                           handle(a.createService),
+		"CreateVpcConnector":                      handle(a.createVPCConnector),
+		"CreateVpcIngressConnection":              handle(a.createVPCIngressConnection),
+		"DeleteAutoScalingConfiguration":          handle(a.deleteAutoScalingConfiguration),
+		"DeleteConnection":                        handle(a.deleteConnection),
+		"DeleteObservabilityConfiguration":        handle(a.deleteObservabilityConfiguration),
+		"DeleteService":                           handle(a.deleteService),
+		"DeleteVpcConnector":                      handle(a.deleteVPCConnector),
+		"DeleteVpcIngressConnection":              handle(a.deleteVPCIngressConnection),
+		"DescribeAutoScalingConfiguration":        handle(a.describeAutoScalingConfiguration),
+		"DescribeCustomDomains":                   handle(a.describeCustomDomains),
+		"DescribeObservabilityConfiguration":      handle(a.describeObservabilityConfiguration),
+		"DescribeService":                         handle(a.describeService),
+		"DescribeVpcConnector":                    handle(a.describeVPCConnector),
+		"DescribeVpcIngressConnection":            handle(a.describeVPCIngressConnection),
+		"DisassociateCustomDomain":                handle(a.disassociateCustomDomain),
+		"ListAutoScalingConfigurations":           handle(a.listAutoScalingConfigurations),
+		"ListConnections":                         handle(a.listConnections),
+		"ListObservabilityConfigurations":         handle(a.listObservabilityConfigurations),
+		"ListOperations":                          handle(a.listOperations),
+		"ListServices":                            handle(a.listServices),
+		"ListServicesForAutoScalingConfiguration": handle(a.listServicesForAutoScalingConfiguration),
+		"ListTagsForResource":                     handle(a.listTagsForResource),
+		"ListVpcConnectors":                       handle(a.listVPCConnectors),
+		"ListVpcIngressConnections":               handle(a.listVPCIngressConnections),
+		"PauseService":                            handle(a.pauseService),
+		"ResumeService":                           handle(a.resumeService),
+		"StartDeployment":                         handle(a.startDeployment),
+		"TagResource":                             handle(a.tagResource),
+		"UntagResource":                           handle(a.untagResource),
+		"UpdateDefaultAutoScalingConfiguration":   handle(a.updateDefaultAutoScalingConfiguration),
+		"UpdateService":                           handle(a.updateService),
+		"UpdateVpcIngressConnection":              handle(a.updateVPCIngressConnection),
 	}
-	for name, m := range models {
-		if t[name] == nil {
-			t[name] = unavailable(m)
-		}
-	}
-	return t
 }
 
 // handle makes an action of a function on wire structs. In must be the Go struct of an action's
@@ -71,13 +84,4 @@ func modelOf(in reflect.Type) *model {
 		}
 	}
 	panic("api: " + in.String() + " is not the input of an action")
-}
-
-func unavailable(m *model) action {
-	return func(_ context.Context, _ apron.Scope, body []byte) ([]byte, error) {
-		if err := decode(body, m.input, reflect.New(m.in).Elem()); err != nil {
-			return nil, err
-		}
-		return nil, apron.Faultf(apron.Unavailable, "%s is not available yet in this version of Apron.", m.name)
-	}
 }

@@ -4,19 +4,17 @@ import (
 	"strings"
 
 	"apron"
-	"apron/control"
 )
 
-// check reports the first thing in a new service that its members do not allow each other, or that
-// App Runner reserves. It needs no store: control checks the rest. Its errors are Invalid Faults
-// and never show what the model calls sensitive.
-func check(scope apron.Scope, n control.NewService) error {
+// check reports the first thing in a service's configuration that its members do not allow each
+// other, or that App Runner reserves. It needs no store: control checks the rest. Its errors are
+// Invalid Faults and never show what the model calls sensitive.
+func check(scope apron.Scope, c apron.ServiceConfiguration) error {
 	for _, err := range []error{
-		checkSource(scope, n.Config.Source),
-		checkRun(n.Config.Source),
-		checkSecrets(n.Config),
-		n.Config.Instance.Validate(),
-		checkTags(n.Tags),
+		checkSource(scope, c.Source),
+		checkRun(c.Source),
+		checkSecrets(c),
+		c.Instance.Validate(),
 	} {
 		if err != nil {
 			return err
@@ -63,8 +61,8 @@ func checkRun(s apron.SourceConfiguration) error {
 		return nil
 	}
 	run := s.Run()
-	if !isPort(run.Port) {
-		return apron.Faultf(apron.Invalid, "Port must be a number from 1 to 65535.")
+	if err := checkPort(run); err != nil {
+		return err
 	}
 	for _, names := range []map[string]string{run.Env, run.Secrets} {
 		for name, value := range names {
@@ -94,6 +92,13 @@ func checkVariable(name, value string) error {
 	return nil
 }
 
+func checkPort(run apron.RunConfiguration) error {
+	if !isPort(run.Port) {
+		return apron.Faultf(apron.Invalid, "Port must be a number from 1 to 65535.")
+	}
+	return nil
+}
+
 // isPort reports whether s is a port number in plain decimal digits.
 func isPort(s string) bool {
 	n := apron.RunConfiguration{Port: s}.PortNumber()
@@ -104,25 +109,6 @@ func isPort(s string) bool {
 func checkSecrets(c apron.ServiceConfiguration) error {
 	if len(c.Source.Run().Secrets) > 0 && c.Instance.RoleARN == "" {
 		return apron.Faultf(apron.Invalid, "InstanceRoleArn is required when RuntimeEnvironmentSecrets are specified.")
-	}
-	return nil
-}
-
-// checkTags checks what the model's constraints on each tag cannot say. Tags that begin with
-// apron: switch extensions on, so one that nobody knows is a mistake to be told, not to be kept.
-func checkTags(tags []apron.Tag) error {
-	if len(tags) > apron.MaxTags {
-		return apron.Faultf(apron.Invalid, "A resource can have at most %d tags.", apron.MaxTags)
-	}
-	seen := make(map[string]bool, len(tags))
-	for _, t := range tags {
-		if seen[t.Key] {
-			return apron.Faultf(apron.Invalid, "Duplicate tag key: %s", t.Key)
-		}
-		seen[t.Key] = true
-		if strings.HasPrefix(t.Key, "apron:") {
-			return apron.Faultf(apron.Invalid, "Unknown tag key: %s. Keys that begin with apron: are reserved, and this version of Apron has none.", t.Key)
-		}
 	}
 	return nil
 }

@@ -66,7 +66,7 @@ func TestCreateServiceChecks(t *testing.T) {
 		"unknown extension":         {source(public) + `,"Tags":[{"Key":"apron:x","Value":"1"}]`, "Unknown tag key: apron:x"},
 		"unknown scaling":           {source(public) + `,"AutoScalingConfigurationArn":"arn:aws:apprunner:us-east-1:123456789012:autoscalingconfiguration/nope"`, "nope"},
 		"default scaling, by name":  {source(public) + `,"AutoScalingConfigurationArn":"arn:aws:apprunner:us-east-1:123456789012:autoscalingconfiguration/DefaultConfiguration"`, ok},
-		"scaling that is something": {source(public) + `,"AutoScalingConfigurationArn":"` + missingARN + `"`, "not the ARN of an auto scaling configuration"},
+		"scaling that is something": {source(public) + `,"AutoScalingConfigurationArn":"` + missingARN + `"`, "is not the ARN of a"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -35,6 +35,7 @@ var (
 	errAborted          = errors.New("request body cut off")
 	errUnknownOperation = errors.New("not an operation of this API")
 	errWrongService     = errors.New("signed for a service that is not offered")
+	errPanic            = errors.New("panicked") // a bug of ours
 )
 
 // explain turns an error into what the client is told. set is what the action may answer; it is

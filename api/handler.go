@@ -15,23 +15,18 @@ import (
 	"github.com/google/uuid"
 
 	"apron"
+	"apron/control"
 	"apron/sigv4"
 )
 
-const (
-	contentType  = "application/x-amz-json-1.0"
-	targetPrefix = "AppRunner."
-	signingName  = "apprunner"
-
-	// maxBody is the largest request body: a map of environment variables may be large, since each
-	// value has up to 51200 characters.
-	maxBody = 4 << 20
-)
+// maxBody is the largest request body: a map of environment variables may be large, since each
+// value has up to 51200 characters.
+const maxBody = 4 << 20
 
 // Config is what a Handler needs. Every member is required unless it says otherwise.
 type Config struct {
-	// Control carries out the actions: a *control.Control.
-	Control services
+	// Control carries out the actions.
+	Control *control.Control
 	// Authenticate returns the access key of an id; ok is false when there is none. A disabled key
 	// counts as none. It is called once per request and must be safe for concurrent use.
 	Authenticate func(ctx context.Context, accessKeyID string) (key apron.AccessKey, ok bool, err error)
@@ -41,11 +36,39 @@ type Config struct {
 	BodyTimeout  time.Duration    // for a client to send a whole body; 0: 20 s
 }
 
-// Handler serves the App Runner API. It is safe for concurrent use.
+// Handler serves the App Runner API, and what its users need of other services of AWS. It is safe
+// for concurrent use.
 type Handler struct {
-	cfg     Config
-	verify  sigv4.Verifier
-	actions map[string]action
+	cfg       Config
+	verify    sigv4.Verifier
+	endpoints map[string]endpoint // by signing name
+}
+
+// endpoint is one service of AWS and how it is spoken to.
+type endpoint struct {
+	awsService
+	contentType string // of its answers
+}
+
+// awsService is one service of AWS: the part of its protocol that differs from others, and its
+// actions. All of them share one listener, on which the signing name of a request tells them apart.
+type awsService interface {
+	// head names the action that a request asks for by its head, empty for a protocol that names it
+	// in the body. It refuses what no body could make a request of the service.
+	head(r *http.Request) (action string, err error)
+	// serve carries out a call and returns the body of the answer.
+	serve(ctx context.Context, c *call) ([]byte, error)
+	// refuse returns what a client is told of any error of a call, and the body that says so.
+	refuse(c *call, err error) (answer, []byte)
+}
+
+// call is one request on its way through a Handler. What serve gets is complete and authenticated.
+type call struct {
+	id     string // of the request, for support
+	action string // empty until it is known
+	key    apron.AccessKey
+	scope  apron.Scope
+	body   []byte
 }
 
 // New returns a Handler for the requests IsAPI picks.
@@ -59,9 +82,10 @@ func New(cfg Config) *Handler {
 	if cfg.BodyTimeout == 0 {
 		cfg.BodyTimeout = 20 * time.Second
 	}
-	h := &Handler{cfg: cfg}
-	h.actions = h.table()
-	return h
+	return &Handler{cfg: cfg, endpoints: map[string]endpoint{
+		appRunnerName: {newAppRunner(cfg.Control), jsonType},
+		stsName:       {sts{}, xmlType},
+	}}
 }
 
 // IsAPI reports whether a request on a listener shared with other parts is for a Handler: whatever
@@ -70,73 +94,66 @@ func IsAPI(r *http.Request) bool {
 	return len(r.Header["X-Amz-Target"]) > 0 || strings.HasPrefix(r.Header.Get("Authorization"), "AWS4-")
 }
 
+// endpoint picks who is spoken to: the service a request says it is signed for. What says nothing
+// readable is answered as App Runner does.
+func (h *Handler) endpoint(r *http.Request) endpoint {
+	name := appRunnerName
+	if auth, err := sigv4.ParseAuthorization(r.Header.Get("Authorization")); err == nil {
+		name = auth.Service
+	}
+	if e, ok := h.endpoints[name]; ok {
+		return e
+	}
+	return endpoint{elsewhere{}, jsonType}
+}
+
 // ServeHTTP answers one request. Every answer has a request id, and every error the form that
 // SDKs read (App Runner API reference, "Common Errors").
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	start, id := time.Now(), h.cfg.RequestID()
-	w.Header().Set("x-amzn-RequestId", id)
-	log := h.cfg.Log.With("request_id", id)
+	start, c, e := time.Now(), &call{id: h.cfg.RequestID()}, h.endpoint(r)
+	w.Header().Set("x-amzn-RequestId", c.id)
+	log := h.cfg.Log.With("request_id", c.id)
 	defer func() {
 		if p := recover(); p != nil {
 			if p == http.ErrAbortHandler { //nolint:errorlint // net/http compares it the same way
 				panic(p)
 			}
 			log.Error("request panicked", "err", p, "stack", string(debug.Stack()))
-			refuse(w, internal())
+			e.tell(w, c, errPanic)
 		}
 	}()
-	m, out, err := h.serve(w, r)
+	out, err := h.serve(w, r, e, c)
 	if err != nil {
-		var set exceptions
-		if m != nil {
-			set = m.errors
-		}
-		a := explain(err, set)
+		a := e.tell(w, c, err)
 		level := slog.LevelDebug
 		if a.status == http.StatusInternalServerError {
 			level = slog.LevelError
 		}
-		log.Log(r.Context(), level, "request refused", "action", m.String(), "code", a.name, "err", redact(err), "took", time.Since(start))
-		refuse(w, a)
+		log.Log(r.Context(), level, "request refused", "action", c.action, "code", a.name, "err", redact(err), "took", time.Since(start))
 		return
 	}
-	log.Debug("request served", "action", m.String(), "took", time.Since(start))
-	respond(w, http.StatusOK, out)
+	log.Debug("request served", "action", c.action, "took", time.Since(start))
+	respond(w, http.StatusOK, e.contentType, out)
 }
 
 // serve goes through the checks in the order of the API reference: size, method and target,
 // authentication, authorisation (every known key may do everything yet), then the action, which
 // checks its input first.
-func (h *Handler) serve(w http.ResponseWriter, r *http.Request) (m *model, out []byte, err error) {
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, e endpoint, c *call) ([]byte, error) {
 	if r.ContentLength > maxBody {
-		return nil, nil, errTooLarge
+		return nil, errTooLarge
 	}
-	if m = target(r); m == nil {
-		return nil, nil, errUnknownOperation
+	var err error
+	if c.action, err = e.head(r); err != nil {
+		return nil, err
 	}
-	body, err := h.read(w, r)
-	if err != nil {
-		return m, nil, err
+	if c.body, err = h.read(w, r); err != nil {
+		return nil, err
 	}
-	scope, err := h.authenticate(r, body)
-	if err != nil {
-		return m, nil, err
+	if err := h.authenticate(r, c); err != nil {
+		return nil, err
 	}
-	out, err = h.actions[m.name](r.Context(), scope, body)
-	return m, out, err
-}
-
-// target returns the action a request names, or nil.
-func target(r *http.Request) *model {
-	values := r.Header["X-Amz-Target"]
-	if r.Method != http.MethodPost || len(values) != 1 {
-		return nil
-	}
-	name, ok := strings.CutPrefix(values[0], targetPrefix)
-	if !ok {
-		return nil
-	}
-	return models[name]
+	return e.serve(r.Context(), c)
 }
 
 // read reads the body, bounded in size and time.
@@ -171,41 +188,34 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 }
 
 // authenticate finds out who signed a request, and so in whose account and which region it acts.
-func (h *Handler) authenticate(r *http.Request, body []byte) (apron.Scope, error) {
-	var account string
+func (h *Handler) authenticate(r *http.Request, c *call) error {
 	lookup := func(ctx context.Context, id string) (string, bool, error) {
 		key, ok, err := h.cfg.Authenticate(ctx, id)
 		if err != nil || !ok || key.Disabled {
 			return "", false, err
 		}
-		account = key.Account
+		c.key = key
 		return key.Secret, true, nil
 	}
-	who, err := h.verify.Verify(r.Context(), r, body, h.cfg.Now(), lookup)
+	who, err := h.verify.Verify(r.Context(), r, c.body, h.cfg.Now(), lookup)
 	if err != nil {
-		return apron.Scope{}, err
+		return err
 	}
-	if who.Service != signingName { // other services of AWS would be told apart here
-		return apron.Scope{}, errWrongService
-	}
-	return apron.Scope{Account: account, Region: who.Region}, nil
+	c.scope = apron.Scope{Account: c.key.Account, Region: who.Region}
+	return nil
 }
 
-// refuse writes an error. Code look-up differs between SDKs: botocore reads __type alone, the Go
-// SDK prefers the header.
-func refuse(w http.ResponseWriter, a answer) {
-	body, err := encode(struct {
-		Type    string `json:"__type"`
-		Message string
-	}{a.name, clip(a.msg)})
-	if err != nil { // two strings: cannot happen
-		body = []byte("{}")
+// tell answers a request with an error, and returns what the client was told.
+func (e endpoint) tell(w http.ResponseWriter, c *call, err error) answer {
+	a, body := e.refuse(c, err)
+	if e.contentType == jsonType { // the query protocol has no such header
+		w.Header().Set("X-Amzn-ErrorType", a.name)
 	}
-	w.Header().Set("X-Amzn-ErrorType", a.name)
-	respond(w, a.status, body)
+	respond(w, a.status, e.contentType, body)
+	return a
 }
 
-func respond(w http.ResponseWriter, status int, body []byte) {
+func respond(w http.ResponseWriter, status int, contentType string, body []byte) {
 	header := w.Header()
 	header.Set("Content-Type", contentType)
 	header.Set("Content-Length", strconv.Itoa(len(body)))
@@ -219,12 +229,4 @@ func redact(err error) string {
 		return strconv.Itoa(broken.n) + " constraints violated"
 	}
 	return err.Error()
-}
-
-// String returns the action's name, for logs; nil is no action.
-func (m *model) String() string {
-	if m == nil {
-		return ""
-	}
-	return m.name
 }

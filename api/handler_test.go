@@ -15,7 +15,6 @@ import (
 
 	"apron"
 	"apron/api"
-	"apron/control"
 )
 
 // TestFrontDoor walks the refusals that come before any action (App Runner API reference, "Common
@@ -51,7 +50,7 @@ func TestFrontDoor(t *testing.T) {
 		"other target":     {after: func(r *http.Request) { r.Header.Set("X-Amz-Target", "AppRunner.ListConnections") }, status: 403, typ: "InvalidSignatureException"},
 		"expired":          {edit: func(s *signing) { s.at = epoch.Add(-6 * time.Minute) }, status: 403, typ: "InvalidSignatureException", msg: "Signature expired: "},
 		"not yet current":  {edit: func(s *signing) { s.at = epoch.Add(6 * time.Minute) }, status: 403, typ: "InvalidSignatureException", msg: "Signature not yet current: "},
-		"other service":    {edit: func(s *signing) { s.service = "sts" }, status: 403, typ: "InvalidSignatureException", msg: "Credential should be scoped to correct service: 'apprunner'."},
+		"other service":    {edit: func(s *signing) { s.service = "s3" }, status: 403, typ: "InvalidSignatureException", msg: "Credential should be scoped to correct service: 'apprunner'."},
 		"key, then json":   {body: "nonsense", edit: func(s *signing) { s.key = "AKIANOBODY" }, status: 403, typ: "UnrecognizedClientException"},
 		"not json":         {body: "nonsense", status: 400, typ: "SerializationException"},
 		"not an object":    {body: "[]", status: 400, typ: "SerializationException"},
@@ -151,23 +150,15 @@ func TestScopes(t *testing.T) {
 	}
 }
 
-// broken is a control whose parts fail as told.
-type broken struct {
-	*control.Control
-	list func() error
-}
-
-func (b broken) Services(context.Context, apron.Scope, control.Page) ([]apron.Service, string, error) {
-	return nil, "", b.list()
-}
-
 func TestInternalErrors(t *testing.T) {
 	for name, fail := range map[string]func() error{
 		"panic": func() error { panic("the sky is falling") },
 		"error": func() error { return errors.New("the sky is falling") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := newFront(t, func(c *api.Config) { c.Control = broken{list: fail} })
+			f := newFront(t, func(c *api.Config) {
+				c.Authenticate = func(context.Context, string) (apron.AccessKey, bool, error) { return apron.AccessKey{}, false, fail() }
+			})
 			w := f.call(t, "ListServices", "{}")
 			p := problemOf(t, w)
 			if w.Code != 500 || p.Type != "InternalServiceErrorException" || strings.Contains(p.Message, "sky") {

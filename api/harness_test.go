@@ -40,8 +40,9 @@ var epoch = time.Date(2026, 3, 14, 15, 9, 26, 535e6, time.UTC)
 // front is an API on a real control and a real store, and a clock that stands still.
 type front struct {
 	*api.Handler
-	store *store.Store
-	log   *lines
+	store   *store.Store
+	control *control.Control
+	log     *lines
 
 	mu  sync.Mutex
 	now time.Time // guarded by mu
@@ -51,11 +52,13 @@ func newFront(t testing.TB, edit ...func(*api.Config)) *front {
 	t.Helper()
 	f := &front{now: epoch, log: &lines{}}
 	f.store = storetest.Open(t, store.WithNow(f.clock))
+	f.control = control.New(control.Config{
+		Store: f.store, Domain: "example.com", Wake: func() {}, Now: f.clock,
+		Deadline: func(apron.OperationType) time.Duration { return time.Hour },
+		Quotas:   apron.DefaultQuotas(), SimulateValidation: true,
+	})
 	cfg := api.Config{
-		Control: control.New(control.Config{
-			Store: f.store, Domain: "example.com", Wake: func() {},
-			Deadline: func(apron.OperationType) time.Duration { return time.Hour },
-		}),
+		Control:      f.control,
 		Authenticate: authenticate,
 		Log:          slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Now:          f.clock,
@@ -80,6 +83,11 @@ func authenticate(_ context.Context, id string) (apron.AccessKey, bool, error) {
 		return apron.AccessKey{}, false, context.DeadlineExceeded
 	}
 	return apron.AccessKey{}, false, nil
+}
+
+// asUser knows the one key as that of a user.
+func asUser(_ context.Context, id string) (apron.AccessKey, bool, error) {
+	return apron.AccessKey{ID: id, Secret: secret, Account: account, Principal: "arn:aws:iam::123456789012:user/someone"}, id == keyID, nil
 }
 
 func (f *front) clock() time.Time {
@@ -151,31 +159,19 @@ func problemOf(t testing.TB, w *httptest.ResponseRecorder) problem {
 // create makes a service and returns its ARN.
 func (f *front) create(t testing.TB, name string) string {
 	t.Helper()
-	w := f.call(t, "CreateService", `{"ServiceName":"`+name+`","SourceConfiguration":{"ImageRepository":{"ImageIdentifier":"public.ecr.aws/x/`+
-		name+`:1","ImageRepositoryType":"ECR_PUBLIC"}}}`)
-	var out api.CreateServiceResponse
-	if w.Code != http.StatusOK {
-		t.Fatalf("create %s: %d %s", name, w.Code, w.Body)
-	}
-	if err := json.Unmarshal(w.Body.Bytes(), &struct{ Service *serviceARN }{(*serviceARN)(&out.Service.ServiceArn)}); err != nil {
-		t.Fatal(err)
-	}
-	return out.Service.ServiceArn
-}
-
-// serviceARN picks the ARN out of a Service: the wire structs are not made for reading answers.
-type serviceARN string
-
-func (s *serviceARN) UnmarshalJSON(b []byte) error {
-	var v struct{ ServiceArn string }
-	err := json.Unmarshal(b, &v)
-	*s = serviceARN(v.ServiceArn)
-	return err
+	return f.ok(t, "CreateService", serviceRequest(name)).text("Service.ServiceArn")
 }
 
 // settle does what the operation runner would: the operation in progress ends well, and the service
 // has the status.
 func (f *front) settle(t testing.TB, arn string, status apron.ServiceStatus) {
+	t.Helper()
+	f.end(t, arn, status, apron.OperationSucceeded)
+}
+
+// end has the operation in progress on a service end with an outcome, and gives the service a
+// status.
+func (f *front) end(t testing.TB, arn string, status apron.ServiceStatus, outcome apron.OperationStatus) {
 	t.Helper()
 	a, err := apron.ParseARN(arn)
 	if err != nil {
@@ -188,17 +184,31 @@ func (f *front) settle(t testing.TB, arn string, status apron.ServiceStatus) {
 		}
 	}
 	err = f.store.Tx(t.Context(), func(tx *store.Tx) error {
-		if _, err := tx.EndOperation(t.Context(), lease, apron.OperationSucceeded); err != nil {
+		if _, err := tx.EndOperation(t.Context(), lease, outcome); err != nil {
 			return err
 		}
 		svc, err := tx.Service(t.Context(), lease.Operation.Service)
 		if err != nil {
 			return err
 		}
-		svc.Status, svc.Active, svc.Candidate = status, svc.Candidate, ""
+		svc.Status = status
+		if svc.Candidate != "" {
+			svc.Active, svc.Candidate = svc.Candidate, ""
+		}
+		if status == apron.ServiceDeleted {
+			svc.Active, svc.DeletedAt = "", tx.Now()
+		}
 		return tx.UpdateService(t.Context(), svc)
 	})
 	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// walk moves the statuses of VPC ingress connections and custom domains on, as control's Run would.
+func (f *front) walk(t testing.TB) {
+	t.Helper()
+	if _, err := f.control.Advance(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -6,22 +6,21 @@ import (
 	"apron"
 )
 
-func (h *Handler) listOperations(ctx context.Context, scope apron.Scope, in *ListOperationsRequest) (*ListOperationsResponse, error) {
+func (a *appRunner) listOperations(ctx context.Context, scope apron.Scope, in *ListOperationsRequest) (*ListOperationsResponse, error) {
 	list := listing{action: "ListOperations", scope: scope, filter: in.ServiceArn}
 	page, err := list.page(in.NextToken, in.MaxResults)
 	if err != nil {
 		return nil, err
 	}
-	operations, after, err := h.cfg.Control.Operations(ctx, scope, in.ServiceArn, page)
+	operations, after, err := a.control.Operations(ctx, scope, in.ServiceArn, page)
 	if err != nil {
 		return nil, err
 	}
-	// Optional in the model, but clients range over it: never nil.
-	out := &ListOperationsResponse{OperationSummaryList: []OperationSummary{}, NextToken: list.next(after)}
-	for _, op := range operations {
-		out.OperationSummaryList = append(out.OperationSummaryList, wireOperation(op, in.ServiceArn))
-	}
-	return out, nil
+	// The list is optional in the model, but clients range over it: never nil.
+	return &ListOperationsResponse{
+		OperationSummaryList: each(operations, func(op apron.Operation) OperationSummary { return wireOperation(op, in.ServiceArn) }),
+		NextToken:            list.next(after),
+	}, nil
 }
 
 // wireOperation converts an operation on the service arn names. EndedAt is absent while it runs:

@@ -1,11 +1,8 @@
 package api_test
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -145,39 +142,5 @@ func TestSDKPages(t *testing.T) {
 		if seen != n {
 			t.Errorf("page size %d: %d services", size, seen)
 		}
-	}
-}
-
-// TestCLI drives the AWS CLI, which is botocore, where there is one.
-func TestCLI(t *testing.T) {
-	aws, err := exec.LookPath("aws")
-	if err != nil {
-		t.Skip("the AWS CLI is not installed")
-	}
-	f := newFront(t, realTime)
-	url := f.serve(t)
-	run := func(args ...string) (string, error) {
-		cmd := exec.CommandContext(t.Context(), aws, append([]string{"apprunner"}, args...)...)
-		cmd.Env = append(os.Environ(), "AWS_ENDPOINT_URL="+url, "AWS_REGION="+region, "AWS_DEFAULT_REGION="+region, "AWS_ACCESS_KEY_ID="+keyID,
-			"AWS_SECRET_ACCESS_KEY="+secret, "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null", "AWS_MAX_ATTEMPTS=1", "AWS_PAGER=")
-		out, err := cmd.CombinedOutput()
-		return string(out), err
-	}
-	out, err := run("create-service", "--service-name", "web-app", "--source-configuration",
-		"ImageRepository={ImageIdentifier=public.ecr.aws/x/y:1,ImageRepositoryType=ECR_PUBLIC}")
-	if err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	var v struct {
-		Service struct{ ServiceArn, Status string }
-	}
-	if err := json.Unmarshal([]byte(out), &v); err != nil || v.Service.Status != "OPERATION_IN_PROGRESS" {
-		t.Fatalf("%v: %s", err, out)
-	}
-	if out, err = run("list-services", "--query", "ServiceSummaryList[0].ServiceArn", "--output", "text"); err != nil || strings.TrimSpace(out) != v.Service.ServiceArn {
-		t.Errorf("%v: %s", err, out)
-	}
-	if out, err = run("describe-service", "--service-arn", missingARN); err == nil || !strings.Contains(out, "(ResourceNotFoundException) when calling the DescribeService operation: Resource not found: "+missingARN) {
-		t.Errorf("%v: %s", err, out)
 	}
 }

@@ -1,8 +1,6 @@
 package api
 
 import (
-	"time"
-
 	"apron"
 	"apron/control"
 )
@@ -26,9 +24,7 @@ func newService(scope apron.Scope, in *CreateServiceRequest) (control.NewService
 	if in.EncryptionConfiguration != nil {
 		out.Config.KMSKey = in.EncryptionConfiguration.KmsKey
 	}
-	for _, t := range in.Tags {
-		out.Tags = append(out.Tags, apron.Tag{Key: t.Key, Value: value(t.Value)})
-	}
+	out.Tags = rootTags(in.Tags)
 	return out, nil
 }
 
@@ -73,18 +69,23 @@ func codeRepository(in *CodeRepository) (*apron.CodeRepository, error) {
 		return nil, apron.Faultf(apron.Invalid, "CodeConfiguration is required to create a service from a CodeRepository.")
 	}
 	out.ConfigurationSource = c.ConfigurationSource
-	if c.ConfigurationSource == "REPOSITORY" { // apprunner.yaml counts, values of the request do not
-		return out, nil
-	}
-	v := c.CodeConfigurationValues
-	if v == nil {
+	if out.Values = codeValues(c); out.Values == nil && c.ConfigurationSource == "API" {
 		return nil, apron.Faultf(apron.Invalid, "CodeConfigurationValues is required when ConfigurationSource is API.")
 	}
-	out.Values = &apron.CodeConfigurationValues{
+	return out, nil
+}
+
+// codeValues returns the values that count: with ConfigurationSource REPOSITORY those of
+// apprunner.yaml do, and none of the request.
+func codeValues(c *CodeConfiguration) *apron.CodeConfigurationValues {
+	v := c.CodeConfigurationValues
+	if v == nil || c.ConfigurationSource == "REPOSITORY" {
+		return nil
+	}
+	return &apron.CodeConfigurationValues{
 		Runtime: v.Runtime, BuildCommand: value(v.BuildCommand),
 		Run: runConfiguration(v.Port, v.StartCommand, v.RuntimeEnvironmentVariables, v.RuntimeEnvironmentSecrets),
 	}
-	return out, nil
 }
 
 func runConfiguration(port, start *string, env, secrets map[string]string) apron.RunConfiguration {
@@ -128,12 +129,8 @@ func healthCheck(in *HealthCheckConfiguration) apron.HealthCheck {
 	out.Path = or(in.Path, out.Path)
 	out.HealthyThreshold = or(in.HealthyThreshold, out.HealthyThreshold)
 	out.UnhealthyThreshold = or(in.UnhealthyThreshold, out.UnhealthyThreshold)
-	if in.Interval != nil {
-		out.Interval = time.Duration(*in.Interval) * time.Second
-	}
-	if in.Timeout != nil {
-		out.Timeout = time.Duration(*in.Timeout) * time.Second
-	}
+	out.Interval = or(through(in.Interval, seconds), out.Interval)
+	out.Timeout = or(through(in.Timeout, seconds), out.Timeout)
 	return out
 }
 
@@ -149,16 +146,24 @@ func networkConfiguration(in *NetworkConfiguration) (apron.NetworkConfiguration,
 		out.Public = value(i.IsPubliclyAccessible)
 	}
 	if e := in.EgressConfiguration; e != nil {
-		out.VPCConnector = value(e.VpcConnectorArn)
-		vpc := or(e.EgressType, "DEFAULT") == "VPC"
-		if vpc && out.VPCConnector == "" {
-			return out, apron.Faultf(apron.Invalid, "VpcConnectorArn is required when EgressType is VPC.")
-		}
-		if !vpc && out.VPCConnector != "" {
-			return out, apron.Faultf(apron.Invalid, "VpcConnectorArn can only be specified when EgressType is VPC.")
+		var err error
+		if out.VPCConnector, err = egress(e); err != nil {
+			return out, err
 		}
 	}
 	return out, nil
+}
+
+// egress returns the VPC connector that outgoing traffic takes, empty for none.
+func egress(e *EgressConfiguration) (string, error) {
+	connector, vpc := value(e.VpcConnectorArn), or(e.EgressType, "DEFAULT") == "VPC"
+	if vpc && connector == "" {
+		return "", apron.Faultf(apron.Invalid, "VpcConnectorArn is required when EgressType is VPC.")
+	}
+	if !vpc && connector != "" {
+		return "", apron.Faultf(apron.Invalid, "VpcConnectorArn can only be specified when EgressType is VPC.")
+	}
+	return connector, nil
 }
 
 func observability(in *ServiceObservabilityConfiguration) (*apron.ServiceObservability, error) {

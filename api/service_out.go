@@ -103,20 +103,6 @@ func wireNetwork(c apron.NetworkConfiguration) NetworkConfiguration {
 	}
 }
 
-// wireAutoScalingSummary writes the status in lower case, unlike every other enum but that of
-// custom domains: Terraform waits for "active".
-func wireAutoScalingSummary(c apron.AutoScalingConfiguration) AutoScalingConfigurationSummary {
-	status := "active"
-	if !c.Active() {
-		status = "inactive"
-	}
-	return AutoScalingConfigurationSummary{
-		AutoScalingConfigurationArn: optional(c.ARN.String()), AutoScalingConfigurationName: optional(c.ARN.Name),
-		AutoScalingConfigurationRevision: &c.ARN.Revision, Status: &status, CreatedAt: timestamp(c.CreatedAt),
-		HasAssociatedService: &c.InUse, IsDefault: &c.Default,
-	}
-}
-
 // optional returns an optional member: absent when s is empty.
 func optional(s string) *string {
 	if s == "" {
@@ -139,4 +125,13 @@ func nonEmpty(m map[string]string) map[string]string {
 		return nil
 	}
 	return m
+}
+
+// each converts a list. It returns a list even of nothing, because clients expect one.
+func each[From, To any](list []From, f func(From) To) []To {
+	out := make([]To, len(list))
+	for i, v := range list {
+		out[i] = f(v)
+	}
+	return out
 }
