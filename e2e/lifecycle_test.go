@@ -26,10 +26,11 @@ func (h *home) traffic(t *testing.T, svc *types.Service, clients int) *traffic {
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	tr := &traffic{stop: func() { cancel(); wg.Wait() }}
+	site := &home{local: h.local} // its own: h changes when the server is started again
 	for range clients {
 		wg.Go(func() {
 			for ctx.Err() == nil {
-				status, body, err := h.get(ctx, svc, "/")
+				status, body, err := site.get(ctx, svc, "/")
 				if errors.Is(err, context.Canceled) {
 					return
 				}

@@ -57,7 +57,16 @@ func (s *Store) openSQLite(ctx context.Context, path string) error {
 		return err
 	}
 	write.SetMaxOpenConns(1)
-	if err := write.PingContext(ctx); err != nil {
+	d := &dialect{
+		name:      "sqlite",
+		rewrite:   func(query string) string { return query },
+		isolation: sql.LevelDefault,
+		retryable: sqliteBusy,
+	}
+	s.reader = reader{d: d}
+	// Several processes that turn a new file to WAL at a time are told that it is busy at once: here
+	// SQLite does not wait for its busy timeout.
+	if err := s.retry(ctx, func() error { return write.PingContext(ctx) }); err != nil {
 		return errors.Join(fmt.Errorf("open %s: %w", path, err), write.Close())
 	}
 	read, err := sql.Open("sqlite", file+options+"&_pragma=query_only(1)")
@@ -67,12 +76,6 @@ func (s *Store) openSQLite(ctx context.Context, path string) error {
 	read.SetMaxOpenConns(sqliteReaders)
 	read.SetMaxIdleConns(sqliteReaders)
 	statements := &prepared{db: read}
-	d := &dialect{
-		name:      "sqlite",
-		rewrite:   func(query string) string { return query },
-		isolation: sql.LevelDefault,
-		retryable: sqliteBusy,
-	}
 	s.write, s.reader = write, reader{d: d, q: statements}
 	s.close = func() error { return errors.Join(statements.close(), read.Close(), write.Close()) }
 	return nil
