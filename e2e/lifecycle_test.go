@@ -12,6 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/apprunner"
 	"github.com/aws/aws-sdk-go-v2/service/apprunner/types"
+
+	"apron/store/storetest"
 )
 
 // traffic sends requests to a service until stop, and fails the test for every one that does not
@@ -141,5 +143,17 @@ func (h *home) answers(t *testing.T, svc *types.Service, want string) {
 	status, body, err := h.get(t.Context(), svc, "/")
 	if err != nil || status != http.StatusOK || !strings.Contains(body, want) {
 		t.Errorf("got %d %q, %v; want %s", status, body, err, want)
+	}
+}
+
+// TestOnPostgres walks through a service's life with the store in Postgres, and a crash on the way.
+func TestOnPostgres(t *testing.T) {
+	h := newHome(t, "--store="+storetest.Postgres(t))
+	svc := h.running(t, input("web1", h.push(t), map[string]string{"VERSION": "one"}))
+	h.kill(t, "serve")
+	h.start(t)
+	h.answers(t, svc, "version=one")
+	if gone := h.remove(t, svc); gone.Status != types.ServiceStatusDeleted {
+		t.Errorf("after delete: %s; events:\n%s", gone.Status, h.events(t, svc))
 	}
 }
