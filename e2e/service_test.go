@@ -189,7 +189,7 @@ func TestEngineAndRouterComeBack(t *testing.T) {
 // delete: the next server finishes the operation, and the result is the same.
 func TestSIGKILLAtEveryStepBoundary(t *testing.T) {
 	for _, at := range []string{
-		"CREATE_SERVICE/resolve", "CREATE_SERVICE/prepare", "CREATE_SERVICE/provision", "CREATE_SERVICE/route",
+		"CREATE_SERVICE/resolve", "CREATE_SERVICE/prepare", "CREATE_SERVICE/provision", "CREATE_SERVICE/route", "CREATE_SERVICE/retire",
 		"DELETE_SERVICE/unroute", "DELETE_SERVICE/retire",
 	} {
 		t.Run(strings.ReplaceAll(at, "/", " "), func(t *testing.T) {

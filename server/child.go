@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -41,19 +42,23 @@ const childReady = 30 * time.Second
 const readyFD = 3
 
 // keep makes sure that the role is played until ctx is done: found or started, and started again
-// when it dies. It calls up, if not nil, each time it is there.
+// when it dies. It calls up each time it is there. When it cannot be had the first time, because a
+// port is taken for one, the server cannot do its work: that is the error.
 func (c *child) keep(ctx context.Context, up func()) error {
-	backoff := 100 * time.Millisecond
+	const first = 100 * time.Millisecond
+	backoff, was := first, false
 	for {
 		p, err := c.ensure(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		if err != nil && !was {
+			return err
+		}
+		was = true
 		if err == nil {
-			backoff = 100 * time.Millisecond
-			if up != nil {
-				up()
-			}
+			backoff = first
+			up()
 			err = p.wait(ctx)
 			p.close()
 			if ctx.Err() != nil {
@@ -135,11 +140,15 @@ func spawn(ctx context.Context, data, role string, args []string) (*process, err
 		return nil, fmt.Errorf("make log directory: %w", err)
 	}
 	logName := filepath.Join(data, "log", role+".log")
-	logFile, err := os.OpenFile(logName, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	logFile, err := os.OpenFile(logName, os.O_APPEND|os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open log file: %w", err)
 	}
 	defer logFile.Close()
+	before, err := logFile.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, fmt.Errorf("find the end of the log file: %w", err)
+	}
 	ready, w, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("make pipe: %w", err)
@@ -164,9 +173,28 @@ func spawn(ctx context.Context, data, role string, args []string) (*process, err
 	if err := awaitReady(ctx, ready); err != nil {
 		_ = p.signal(syscall.SIGTERM)
 		p.close()
-		return nil, fmt.Errorf("start %s: %w; see %s", role, err, logName)
+		return nil, fmt.Errorf("start %s: %w; %s ends with:\n%s", role, err, logName, lastLines(logFile, before))
 	}
 	return p, nil
+}
+
+// Bounds of what is quoted from a log file.
+const (
+	quotedBytes = 4 << 10
+	quotedLines = 5
+)
+
+// lastLines returns the last lines written to a log file after the offset.
+func lastLines(f *os.File, after int64) string {
+	end, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return ""
+	}
+	from := max(after, end-quotedBytes)
+	b := make([]byte, end-from)
+	n, _ := f.ReadAt(b, from) // what can be read is better than nothing
+	lines := strings.Split(strings.TrimSpace(string(b[:n])), "\n")
+	return strings.Join(lines[max(0, len(lines)-quotedLines):], "\n")
 }
 
 // awaitReady reads the line a started process writes when it is ready; end of file means that it

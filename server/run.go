@@ -60,7 +60,12 @@ func (cp *controlPlane) run(ctx context.Context) error {
 	engineUp, routerUp := newOnce(), newOnce()
 	g.Go(func() error { return cp.children(roleEngine).keep(ctx, engineUp.set) })
 	g.Go(func() error { return cp.children(roleRouter).keep(ctx, routerUp.set) })
-	g.Go(func() error { return cp.router.Run(ctx) })
+	g.Go(func() error {
+		if err := routerUp.wait(ctx); err != nil {
+			return err
+		}
+		return cp.router.Run(ctx)
+	})
 	g.Go(func() error { return cp.engine.Run(ctx) })
 	g.Go(func() error { return cp.fleet.Run(ctx) })
 	g.Go(func() error { return cp.auth.Run(ctx) })
@@ -107,10 +112,8 @@ func (cp *controlPlane) routerArgs() []string {
 // restore brings the fleet back once the router and the engine are there, and tells the world.
 func (cp *controlPlane) restore(ctx context.Context, up ...*once) error {
 	for _, s := range up {
-		select {
-		case <-s.c:
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := s.wait(ctx); err != nil {
+			return err
 		}
 	}
 	limited, cancel := context.WithTimeout(ctx, restoreLimit)
@@ -191,6 +194,16 @@ type once struct {
 }
 
 func newOnce() *once { return &once{c: make(chan struct{})} }
+
+// wait returns nil once the event has happened, or ctx's error before that.
+func (s *once) wait(ctx context.Context) error {
+	select {
+	case <-s.c:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
 
 func (s *once) set() {
 	if !s.done {
