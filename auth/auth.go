@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"apron"
 	"apron/store"
@@ -75,7 +76,7 @@ func (a *Auth) CheckBasic(ctx context.Context, user, password string) (apron.Acc
 
 // find returns the key from the store, disabled or not. store.ErrNotFound.
 func (a *Auth) find(ctx context.Context, id string) (apron.AccessKey, error) {
-	if id == "" || len(id) > maxID || strings.ContainsRune(id, 0) {
+	if id == "" || len(id) > maxID || strings.ContainsRune(id, 0) || !utf8.ValidString(id) {
 		return apron.AccessKey{}, store.ErrNotFound
 	}
 	return a.store.AccessKey(ctx, id)
