@@ -27,6 +27,8 @@ TEST_TIMEOUT ?= 15m
 TEST ?= ./...
 BENCH ?= .
 BENCH_TIME ?= 1s
+# Whole services are created and deleted this often; percentiles want some.
+BENCH_RUNS ?= 30x
 
 ##@ Use it
 .PHONY: up
@@ -57,12 +59,9 @@ test: need-test build ## run all tests, race detector on (TEST=./store/... for s
 
 .PHONY: bench
 bench: need-test build ## run all benchmarks, one package at a time (BENCH=regexp TEST=./router/...)
-	APRON_BIN=$(CURDIR)/bin/apron .ci/with-postgres \
-		$(GO) test -p 1 -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCH_TIME) -timeout 60m $(TEST)
-
-# GOFLAGS as in build, so that dependencies are compiled once for both: a third of a cold run.
-CHECKS := check-format check-lint check-vet check-rules check-generated check-modules
-check $(CHECKS): export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) -trimpath)
+	.ci/with-postgres $(GO) test -p 1 -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCH_TIME) -timeout 60m \
+		$$($(GO) list $(TEST) | grep -v /e2e)
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCH_RUNS) -timeout 60m ./e2e
 
 .PHONY: check $(CHECKS)
 check: need-build $(CHECKS) ## formatting, linters, vet, repository rules, generated files, go.mod
