@@ -19,7 +19,7 @@ var _ engine.Engine = (*Driver)(nil)
 // child, every other method waits. Safe for concurrent use.
 type Driver struct {
 	cfg    Config
-	roster *roster
+	roster *engine.Roster
 
 	// instances is Run's wait group; every instance's goroutine is in it.
 	instances sync.WaitGroup
@@ -41,7 +41,7 @@ type revision struct {
 
 // New returns a Driver that does nothing until Run.
 func New(c Config) *Driver {
-	return &Driver{cfg: c.defaulted(), roster: newRoster(), revisions: map[apron.RevisionID]*revision{}}
+	return &Driver{cfg: c.defaulted(), roster: engine.NewRoster(), revisions: map[apron.RevisionID]*revision{}}
 }
 
 // Run connects to the engine child, waiting for one if need be, adopts the instances it has, and
@@ -112,10 +112,10 @@ func (d *Driver) tryContact(ctx context.Context, cl *client.Client) error {
 	for _, i := range found.instances {
 		r := d.revision(i.spec.Revision)
 		r.spec, r.instances = i.spec, append(r.instances, i)
-		d.roster.set(i.now)
+		d.roster.Set(i.now)
 		d.look(r, i)
 	}
-	close(d.roster.contact)
+	d.roster.Found()
 	d.cfg.Log.Info("engine connected", "adopted", len(found.instances), "snapshotter", s.snapshotter,
 		"subnet", s.net.state.Subnet.String())
 	return nil
@@ -126,7 +126,7 @@ func (d *Driver) await(ctx context.Context) (*session, error) {
 	select {
 	case <-ctx.Done():
 		return nil, fmt.Errorf("wait for the engine: %w", ctx.Err())
-	case <-d.roster.contact:
+	case <-d.roster.Known():
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -162,5 +162,5 @@ func (d *Driver) lookAfter(ctx context.Context, r *revision, i *instance) {
 
 // Watch implements engine.Engine.
 func (d *Driver) Watch(ctx context.Context, synced func(), fn func(apron.Instance)) error {
-	return d.roster.watch(ctx, synced, fn)
+	return d.roster.Watch(ctx, synced, fn)
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"apron"
@@ -25,25 +26,42 @@ func TestProcessesThatCannotStart(t *testing.T) {
 		command []string
 		want    string
 	}{
-		"absent":        {[]string{"/nope"}, "no such file"},
-		"not a program": {[]string{"/notaprogram"}, "exec format error"},
+		"absent":         {[]string{"/nope"}, "no such file"},
+		"a directory":    {[]string{"/tmp"}, "is a directory"},
+		"not executable": {[]string{"/etc/passwd"}, "permission denied"},
+		"not a program":  {[]string{"/notaprogram"}, "exec format error"},
+		"no interpreter": {[]string{"/nointerpreter"}, "not the interpreter"},
 	} {
-		spec := enginetest.SpecOf(image)
-		spec.Command = row.command
-		if err := r.driver.Prepare(t.Context(), spec); err != nil {
-			t.Fatal(err)
-		}
-		if err := r.driver.Scale(t.Context(), spec, 1); err != nil {
-			t.Fatal(err)
-		}
-		i := w.Failed(t, spec.Revision, apron.InstanceFailed, func(apron.Failure) bool { return true })
-		if !strings.Contains(i.Failure.Detail(), row.want) {
-			t.Errorf("%s: failure reads %q, want %q in it", name, i.Failure.Detail(), row.want)
-		}
-		t.Logf("%s: %s", name, i.Failure.Detail())
-		if err := r.driver.Remove(t.Context(), spec.Revision); err != nil {
-			t.Fatal(err)
-		}
+		t.Run(name, func(t *testing.T) {
+			spec := enginetest.SpecOf(image)
+			spec.Command = row.command
+			if err := r.driver.Prepare(t.Context(), spec); err != nil {
+				t.Fatal(err)
+			}
+			if err := r.driver.Scale(t.Context(), spec, 1); err != nil {
+				t.Fatal(err)
+			}
+			i := w.Failed(t, spec.Revision, apron.InstanceFailed, func(apron.Failure) bool { return true })
+			if !strings.Contains(i.Failure.Start, row.want) {
+				t.Errorf("failure reads %q, want %q in it", i.Failure.Detail(), row.want)
+			}
+			if err := r.driver.Remove(t.Context(), spec.Revision); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// TestStandardErrorOutlivesStandardOutput closes the one long before writing to the other, which
+// every process that ends does in the blink of an eye.
+func TestStandardErrorOutlivesStandardOutput(t *testing.T) {
+	r := newRig(t)
+	w := enginetest.StartWatch(t, r.driver)
+	spec := enginetest.SpecOf(r.images.push(t, "errors", v1.Config{Cmd: []string{"/app", "errors"}}))
+	_, _ = get(runOne(t, r.driver, w, spec), "/crash")
+	failed := w.Failed(t, spec.Revision, apron.InstanceFailed, func(apron.Failure) bool { return true })
+	if diff := cmp.Diff([]string{"hello", enginetest.LastWords}, failed.Failure.Log); diff != "" {
+		t.Errorf("log (-want +got):\n%s", diff)
 	}
 }
 
@@ -116,21 +134,33 @@ func TestPrepareExplainsItself(t *testing.T) {
 
 const other = "sha256:1111111111111111111111111111111111111111111111111111111111111111"
 
+// TestImageIsKeptWithoutItsRegistry updates nothing but a service's configuration: the new revision
+// has the old one's image, which is here already.
 func TestImageIsKeptWithoutItsRegistry(t *testing.T) {
 	r := newRig(t)
 	w := enginetest.StartWatch(t, r.driver)
-	image := r.serveImage(t)
-	first, second := enginetest.SpecOf(image), enginetest.SpecOf(image)
-	runOne(t, r.driver, w, first)
-	second.Image.Reference = "registry.invalid/serve@" + image.Digest
-	runOne(t, r.driver, w, second)
-	if err := r.driver.Remove(t.Context(), first.Revision); err != nil {
-		t.Fatal(err)
+	config := v1.Config{Entrypoint: []string{"/app"}, Cmd: []string{"serve"}}
+	for name, image := range map[string]apron.Image{
+		"manifest": r.images.push(t, "manifest", config),
+		"index":    r.images.pushIndex(t, "index", config),
+	} {
+		t.Run(name, func(t *testing.T) {
+			first, second := enginetest.SpecOf(image), enginetest.SpecOf(image)
+			runOne(t, r.driver, w, first)
+			second.Service, second.MemoryMiB, second.Env = first.Service, 2*first.MemoryMiB, append(second.Env, "COLOUR=green")
+			second.Image.Reference = "registry.invalid/serve@" + image.Digest
+			if got := mustGet(t, runOne(t, r.driver, w, second), "/env?name=COLOUR"); got != "green" {
+				t.Errorf("the new revision has COLOUR=%q", got)
+			}
+			if err := r.driver.Remove(t.Context(), first.Revision); err != nil {
+				t.Fatal(err)
+			}
+			if err := r.driver.Scale(t.Context(), second, 2); err != nil {
+				t.Fatal(err)
+			}
+			w.Ready(t, second.Revision, 2)
+		})
 	}
-	if err := r.driver.Scale(t.Context(), second, 2); err != nil {
-		t.Fatal(err)
-	}
-	w.Ready(t, second.Revision, 2)
 }
 
 func TestPoliteProcessMayFinish(t *testing.T) {

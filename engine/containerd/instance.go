@@ -97,7 +97,7 @@ func (i *instance) run(ctx context.Context) {
 	if i.dismantle(ctx) {
 		i.removed = true
 		i.now.State, i.now.Failure = apron.InstanceGone, nil
-		i.s.roster.set(i.now)
+		i.s.roster.Set(i.now)
 	}
 }
 

@@ -209,6 +209,7 @@ func appTar(t testing.TB) (io.ReadCloser, error) {
 	}{
 		{"app", 0o755, b},
 		{"notaprogram", 0o755, []byte("this is no program\n")},
+		{"nointerpreter", 0o755, []byte("#!/nope\n")},
 		{"etc/passwd", 0o644, []byte("root:x:0:0::/:/app\nweb:x:1234:1234::/:/app\n")},
 		{"etc/group", 0o644, []byte("root:x:0:\nweb:x:1234:\n")},
 	}
@@ -236,6 +237,31 @@ func (r *images) push(t testing.TB, repo string, config v1.Config) apron.Image {
 
 func (r *images) pushPlatform(t testing.TB, repo string, config v1.Config, arch string) apron.Image {
 	t.Helper()
+	img := r.build(t, config, arch)
+	if err := remote.Write(r.tag(t, repo), img, remote.WithTransport(http.DefaultTransport)); err != nil {
+		t.Fatal(err)
+	}
+	return r.pushed(t, repo, img)
+}
+
+// pushIndex makes an image for two platforms; its digest is the index's, as most tags resolve to.
+func (r *images) pushIndex(t testing.TB, repo string, config v1.Config) apron.Image {
+	t.Helper()
+	var index v1.ImageIndex = empty.Index
+	for _, arch := range []string{"arm64", "amd64"} {
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{
+			Add:        r.build(t, config, arch),
+			Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: arch}},
+		})
+	}
+	if err := remote.WriteIndex(r.tag(t, repo), index, remote.WithTransport(http.DefaultTransport)); err != nil {
+		t.Fatal(err)
+	}
+	return r.pushed(t, repo, index)
+}
+
+func (r *images) build(t testing.TB, config v1.Config, arch string) v1.Image {
+	t.Helper()
 	img, err := mutate.AppendLayers(empty.Image, r.layer)
 	if err != nil {
 		t.Fatal(err)
@@ -249,15 +275,22 @@ func (r *images) pushPlatform(t testing.TB, repo string, config v1.Config, arch 
 	if img, err = mutate.ConfigFile(img, file); err != nil {
 		t.Fatal(err)
 	}
+	return img
+}
+
+func (r *images) tag(t testing.TB, repo string) name.Tag {
+	t.Helper()
 	tag, err := name.NewTag(r.host+"/"+repo+":latest", name.Insecure)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := remote.Write(tag, img, remote.WithTransport(http.DefaultTransport)); err != nil {
-		t.Fatal(err)
-	}
+	return tag
+}
+
+func (r *images) pushed(t testing.TB, repo string, what interface{ Digest() (v1.Hash, error) }) apron.Image {
+	t.Helper()
 	http.DefaultClient.CloseIdleConnections()
-	digest, err := img.Digest()
+	digest, err := what.Digest()
 	if err != nil {
 		t.Fatal(err)
 	}

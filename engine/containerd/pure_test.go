@@ -204,6 +204,28 @@ func TestBackOff(t *testing.T) {
 	}
 }
 
+func TestFailureOf(t *testing.T) {
+	for name, row := range map[string]struct {
+		exit  exit
+		lines []string
+		want  string
+	}{
+		"not executed":      {exit{255, true}, []string{"exec ./app: permission denied"}, "could not be started: exec ./app: permission denied"},
+		"wrong format":      {exit{255, true}, []string{"exec /app: exec format error"}, "neither a program"},
+		"no loader":         {exit{255, true}, []string{"exec /app: no such file or directory"}, "not the interpreter or loader"},
+		"other status":      {exit{1, true}, []string{"exec /app: exec format error"}, "exit code: 1"},
+		"after other lines": {exit{255, true}, []string{"hello", "exec /app: exec format error"}, "exit code: 255"},
+		"other words":       {exit{255, true}, []string{"executive error"}, "exit code: 255"},
+		"silent":            {exit{255, true}, nil, "exit code: 255"},
+		"signal":            {exit{139, true}, nil, "SIGSEGV"},
+		"unseen":            {exit{255, false}, []string{"exec /app: exec format error"}, "exit code: 255"},
+	} {
+		if f := failureOf(row.exit, false, row.lines); !strings.Contains(f.Summary(), row.want) {
+			t.Errorf("%s: failure reads %q, want %q in it", name, f.Summary(), row.want)
+		}
+	}
+}
+
 func TestStartReason(t *testing.T) {
 	err := fmt.Errorf("make process: failed to create shim task: OCI runtime create failed: runc create failed: " +
 		"unable to start container process: error during container init: exec: \"/nope\": no such file or directory: unknown")

@@ -41,7 +41,7 @@ func (i *instance) note(ctx context.Context, restarts int, started time.Time) {
 
 func (i *instance) report(state apron.InstanceState, f *apron.Failure) {
 	i.now.State, i.now.Failure = state, f
-	i.s.roster.set(i.now)
+	i.s.roster.Set(i.now)
 }
 
 func (i *instance) tail() []string { return logTail(LogPath(i.s.cfg.Dir, i.id), i.logFrom) }

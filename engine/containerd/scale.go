@@ -104,7 +104,7 @@ func (d *Driver) surplus(live []*instance, n int) []*instance {
 }
 
 func (d *Driver) rank(id apron.InstanceID) int {
-	if i, ok := d.roster.get(id); ok && i.State == apron.InstanceReady {
+	if i, ok := d.roster.Get(id); ok && i.State == apron.InstanceReady {
 		return 1
 	}
 	return 0

@@ -12,6 +12,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"apron"
+	"apron/engine"
 )
 
 // session is a Driver's connection to the machine: the engine child and everything else instances
@@ -23,12 +24,12 @@ type session struct {
 	shim, runc  string // absolute paths
 	cgroups     cgroups
 	net         *network
-	roster      *roster
+	roster      *engine.Roster
 	slots       chan struct{} // holds one per instance being created: creation is CPU work
 }
 
 // openSession looks at the machine and makes what all instances share.
-func openSession(ctx context.Context, cfg Config, cl *client.Client, r *roster) (*session, error) {
+func openSession(ctx context.Context, cfg Config, cl *client.Client, r *engine.Roster) (*session, error) {
 	s := &session{cfg: cfg, client: cl, roster: r, slots: make(chan struct{}, max(2, runtime.NumCPU()))}
 	var err error
 	if s.snapshotter, err = snapshotter(ctx, cl); err != nil {

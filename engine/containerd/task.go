@@ -2,17 +2,15 @@ package containerd
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/pkg/cio"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/image-spec/identity"
-	"golang.org/x/sys/unix"
 
 	"apron"
 )
@@ -36,7 +34,7 @@ func (s *session) startTask(ctx context.Context, id apron.InstanceID) (logFrom i
 	if logFrom, err = prepareLog(s.cfg.Dir, id); err != nil {
 		return 0, err
 	}
-	task, err := c.NewTask(ctx, cio.LogFile(LogPath(s.cfg.Dir, id)))
+	task, err := c.NewTask(ctx, outputTo(LogPath(s.cfg.Dir, id)))
 	if err != nil {
 		return logFrom, fmt.Errorf("make process: %w", err)
 	}
@@ -44,6 +42,18 @@ func (s *session) startTask(ctx context.Context, id apron.InstanceID) (logFrom i
 		return logFrom, fmt.Errorf("start process: %w", err)
 	}
 	return logFrom, nil
+}
+
+// outputTo makes the shim append both output streams of a process to the file at path, an absolute
+// path, which must exist. The shim is given two spellings of it and so opens it twice: what it opens
+// once for both streams (as it does for cio.LogFile) it closes when the first of them ends, and the
+// rest of the other, like the last words of a process on standard error, is lost
+// (containerd-shim-runc-v2, process/io.go, copyPipes; github.com/containerd/containerd/issues/3118).
+func outputTo(path string) cio.Creator {
+	dir, file := filepath.Split(path)
+	return func(string) (cio.IO, error) {
+		return cio.Load(cio.NewFIFOSet(cio.Config{Stdout: path, Stderr: dir + "./" + file}, nil))
+	}
 }
 
 // task returns a container's task, or nil when it has none.
@@ -168,31 +178,6 @@ func (s *session) removeContainer(ctx context.Context, id apron.InstanceID) erro
 		}
 	}
 	return s.removeRemains(id)
-}
-
-// failureOf describes how a process ended, with its last words.
-func failureOf(e exit, oom bool, lines []string) apron.Failure {
-	f := apron.Failure{Exited: true, ExitCode: e.code, OOM: oom, Log: lines}
-	// A shell's and containerd's convention: 128 and the number of the signal.
-	if n := e.code - 128; e.known && n > 0 && n < 32 {
-		f.Signal = unix.SignalName(unix.Signal(n))
-	}
-	return f
-}
-
-// startReason makes what the runtime says about a process that could not be started fit for the
-// user: runc's own words, without the path of callers before them.
-func startReason(err error) string {
-	if f, ok := errors.AsType[*apron.Fault](err); ok {
-		return f.Msg
-	}
-	msg := err.Error()
-	for _, mark := range []string{"unable to start container process: ", "error during container init: ", "OCI runtime create failed: ", "OCI runtime start failed: "} {
-		if _, after, ok := strings.Cut(msg, mark); ok {
-			msg = after
-		}
-	}
-	return strings.TrimSuffix(strings.ToValidUTF8(msg[:min(len(msg), maxLineBytes)], ""), ": unknown")
 }
 
 // pause waits for d or returns ctx's error.

@@ -30,7 +30,7 @@ type instance struct {
 	id        apron.InstanceID
 	spec      engine.Spec
 	behaviour Behaviour
-	roster    *roster
+	roster    *engine.Roster
 	ctx       <-chan struct{} // closed once stop was called
 	stop      func()
 	crashed   chan int      // carries the exit code of a crash to the running process
@@ -72,7 +72,7 @@ func (i *instance) run(ctx context.Context) {
 			failure = apron.Failure{Start: err.Error()}
 		}
 		now.State, now.Failure = apron.InstanceFailed, &failure
-		i.roster.set(now)
+		i.roster.Set(now)
 		select {
 		case <-ctx.Done():
 		case <-time.After(wait):
@@ -80,7 +80,7 @@ func (i *instance) run(ctx context.Context) {
 		now.Restarts++
 	}
 	now.State, now.Failure = apron.InstanceGone, nil
-	i.roster.set(now)
+	i.roster.Set(now)
 }
 
 // live runs one process until it ends, is found unhealthy or ctx is done, and says why it ended.
@@ -91,7 +91,7 @@ func (i *instance) live(ctx context.Context, now *apron.Instance) (apron.Failure
 	}
 	defer sock.Close()
 	now.State, now.Addr, now.StartedAt, now.Failure = apron.InstanceStarting, addr, time.Now(), nil
-	i.roster.set(*now)
+	i.roster.Set(*now)
 
 	probing, stopProbing := context.WithCancel(ctx)
 	probed := make(chan struct{})
@@ -154,7 +154,7 @@ func (i *instance) judge(now *apron.Instance, r health.Report) {
 	case health.Starting:
 		now.State, now.Failure = apron.InstanceStarting, &apron.Failure{Probe: r.Answer}
 	}
-	i.roster.set(*now)
+	i.roster.Set(*now)
 }
 
 // serve makes the bound socket listen and answers requests on it until the returned stop, which

@@ -33,7 +33,7 @@ type Behaviour struct {
 // instances share one network. It outlives its users, so handing the same Memory to a second fleet
 // is what a restart of the control plane looks like. Safe for concurrent use; Close it.
 type Memory struct {
-	roster roster
+	roster *engine.Roster
 	wg     sync.WaitGroup // every instance's goroutine
 
 	mu        sync.Mutex // guards the fields below
@@ -56,7 +56,9 @@ type revision struct {
 // New returns an engine without revisions, on which every image is a working web application until
 // Image says otherwise.
 func New() *Memory {
-	return &Memory{behaviour: map[string]Behaviour{}, revisions: map[apron.RevisionID]*revision{}}
+	m := &Memory{roster: engine.NewRoster(), behaviour: map[string]Behaviour{}, revisions: map[apron.RevisionID]*revision{}}
+	m.roster.Found() // nothing outlives a process but what is in it
+	return m
 }
 
 // Image sets what instances of the image with this reference do, from the next Prepare on.
@@ -90,7 +92,7 @@ func (m *Memory) Crash(id apron.InstanceID, code int) bool {
 // Process names the instance's running process; it changes with every restart and is empty when
 // there is none.
 func (m *Memory) Process(id apron.InstanceID) string {
-	i, ok := m.roster.get(id)
+	i, ok := m.roster.Get(id)
 	if !ok || i.State == apron.InstanceFailed {
 		return ""
 	}
@@ -173,7 +175,7 @@ func (m *Memory) Scale(ctx context.Context, spec engine.Spec, n int) error {
 func (m *Memory) start(r *revision) {
 	ctx, cancel := context.WithCancel(context.Background())
 	i := &instance{
-		id: newID(), spec: r.spec, behaviour: r.behaviour, roster: &m.roster,
+		id: newID(), spec: r.spec, behaviour: r.behaviour, roster: m.roster,
 		ctx: ctx.Done(), stop: cancel, crashed: make(chan int), done: make(chan struct{}),
 	}
 	r.instances = append(r.instances, i)
@@ -200,7 +202,7 @@ func (m *Memory) surplus(live []*instance, n int) []*instance {
 }
 
 func (m *Memory) rank(id apron.InstanceID) int {
-	if i, ok := m.roster.get(id); ok && i.State == apron.InstanceReady {
+	if i, ok := m.roster.Get(id); ok && i.State == apron.InstanceReady {
 		return 1
 	}
 	return 0
@@ -252,7 +254,7 @@ func (m *Memory) Revisions(ctx context.Context) ([]apron.RevisionID, error) {
 
 // Watch implements engine.Engine.
 func (m *Memory) Watch(ctx context.Context, synced func(), fn func(apron.Instance)) error {
-	return m.roster.watch(ctx, synced, fn)
+	return m.roster.Watch(ctx, synced, fn)
 }
 
 func newID() apron.InstanceID {

@@ -27,6 +27,10 @@ func main() {
 		os.Exit(7)
 	case "silent":
 		select {}
+	case "errors": // says everything else on standard error
+		_ = os.Stdout.Close()
+		os.Stdout = os.Stderr
+		serve()
 	case "polite": // takes its time, but handles SIGTERM
 		c := make(chan os.Signal, 1)
 		signal.Notify(c, syscall.SIGTERM)
