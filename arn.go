@@ -15,6 +15,17 @@ type Scope struct {
 // String returns account/region, for logs and keys.
 func (s Scope) String() string { return s.Account + "/" + s.Region }
 
+// ValidRegion reports whether s can be the name of a region. Any name can that is also a label of a
+// host name (RFC 1123, 2.1), in lower case: services' default domains have it in them.
+func ValidRegion(s string) bool {
+	if len(s) < 1 || len(s) > 63 || s[0] == '-' || s[len(s)-1] == '-' {
+		return false
+	}
+	return strings.IndexFunc(s, func(c rune) bool {
+		return (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-'
+	}) < 0
+}
+
 // Partition returns the ARN partition of the scope's region (aws, aws-cn or aws-us-gov).
 func (s Scope) Partition() string {
 	switch {

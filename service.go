@@ -106,9 +106,17 @@ type CodeRepository struct {
 	URL                 string
 	Branch              string
 	SourceDirectory     string // as sent; "/" when absent
-	ConfigurationSource string // REPOSITORY or API
-	Values              *CodeConfigurationValues
+	ConfigurationSource string // ConfigurationFromAPI or ConfigurationFromRepository
+	// Values is the build configuration a client sent; nil: absent. It counts with
+	// ConfigurationFromAPI alone, and is kept and shown in any case.
+	Values *CodeConfigurationValues
 }
+
+// The places a build configuration can come from (API enum ConfigurationSource).
+const (
+	ConfigurationFromAPI        = "API"        // CodeConfigurationValues
+	ConfigurationFromRepository = "REPOSITORY" // apprunner.yaml in the source directory
+)
 
 // CodeConfigurationValues is a build configuration given by the API instead of apprunner.yaml.
 type CodeConfigurationValues struct {
@@ -135,12 +143,13 @@ func (r RunConfiguration) PortNumber() uint16 {
 	return uint16(n)
 }
 
-// Run returns how the application is started, whichever kind of source it has.
+// Run returns how the application is started, whichever kind of source it has. It is zero for a
+// service whose configuration is in its repository.
 func (s SourceConfiguration) Run() RunConfiguration {
 	switch {
 	case s.Image != nil:
 		return s.Image.Run
-	case s.Code != nil && s.Code.Values != nil:
+	case s.Code != nil && s.Code.Values != nil && s.Code.ConfigurationSource == ConfigurationFromAPI:
 		return s.Code.Values.Run
 	default:
 		return RunConfiguration{}

@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -52,8 +53,15 @@ func TestClients(t *testing.T) {
 				}
 				version = external(t, s.URL, tt.program, tt.script)
 			}
-			if missing := rec.missing(t); len(missing) > 0 {
+			version, lacks, old := strings.Cut(version, " lacks ") // a client of a distribution may be older than an action
+			missing := slices.DeleteFunc(rec.missing(t), func(action string) bool {
+				return slices.Contains(strings.Fields(lacks), action)
+			})
+			if len(missing) > 0 {
 				t.Errorf("actions not called: %v", missing)
+			}
+			if *capture && old {
+				t.Fatalf("%s is too old to capture from: it lacks %s", version, lacks)
 			}
 			if *capture {
 				rec.write(t, "testdata/"+name+".txtar", "Requests of "+version+".\n\n")
@@ -111,9 +119,7 @@ func (c *recorder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if answer.Code == http.StatusOK {
 		c.follow(strings.TrimPrefix(r.Header.Get("X-Amz-Target"), "AppRunner."), body, answer.Body.Bytes())
 	}
-	for name, values := range answer.Header() {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), answer.Header())
 	w.WriteHeader(answer.Code)
 	_, _ = w.Write(answer.Body.Bytes())
 }

@@ -1,6 +1,8 @@
 package api
 
 import (
+	"net/url"
+	"path/filepath"
 	"strings"
 
 	"apron"
@@ -12,6 +14,7 @@ import (
 func check(scope apron.Scope, c apron.ServiceConfiguration) error {
 	for _, err := range []error{
 		checkSource(scope, c.Source),
+		checkCode(c.Source.Code),
 		checkRun(c.Source),
 		checkSecrets(c),
 		c.Instance.Validate(),
@@ -55,10 +58,44 @@ func canAutoDeploy(scope apron.Scope, s apron.SourceConfiguration) bool {
 	return s.Image.Type == apron.ImageRepositoryECR && (account == "" || account == scope.Account)
 }
 
+// checkCode checks what a repository is named by. Any that git can read will do, not only those AWS
+// has connections to.
+func checkCode(c *apron.CodeRepository) error {
+	if c == nil {
+		return nil
+	}
+	u, err := url.Parse(c.URL)
+	if err != nil || !isRepository(u) {
+		return apron.Faultf(apron.Invalid, "RepositoryUrl must be the http, https, ssh or file URL of a Git repository.")
+	}
+	if _, secret := u.User.Password(); secret {
+		return apron.Faultf(apron.Invalid, "RepositoryUrl must not contain a password: use a connection.")
+	}
+	if c.Branch == "" {
+		return apron.Faultf(apron.Invalid, "SourceCodeVersion must name a branch.")
+	}
+	// Absolute from the root of the repository, with or without the slash.
+	if dir := strings.TrimLeft(c.SourceDirectory, "/"); dir != "" && !filepath.IsLocal(dir) {
+		return apron.Faultf(apron.Invalid, "SourceDirectory must be inside the repository.")
+	}
+	return nil
+}
+
+func isRepository(u *url.URL) bool {
+	switch u.Scheme {
+	case "http", "https", "ssh":
+		return u.Hostname() != "" && u.Opaque == ""
+	case "file":
+		return u.Host == "" && strings.HasPrefix(u.Path, "/")
+	default:
+		return false
+	}
+}
+
 // checkRun checks how the application is started, where the request says so.
 func checkRun(s apron.SourceConfiguration) error {
-	if s.Image == nil && (s.Code == nil || s.Code.Values == nil) {
-		return nil
+	if s.Code != nil && s.Code.ConfigurationSource == apron.ConfigurationFromRepository {
+		return nil // apprunner.yaml says how
 	}
 	run := s.Run()
 	if err := checkPort(run); err != nil {

@@ -19,6 +19,13 @@ func TestCreateServiceChecks(t *testing.T) {
 	run := func(s string) string {
 		return source(`"ImageRepository":{"ImageIdentifier":"public.ecr.aws/x/y:1","ImageRepositoryType":"ECR_PUBLIC","ImageConfiguration":{` + s + `}}`)
 	}
+	repository := func(url string) string {
+		return source(`"CodeRepository":{"RepositoryUrl":"` + url + `","SourceCodeVersion":{"Type":"BRANCH","Value":"main"},
+			"CodeConfiguration":{"ConfigurationSource":"REPOSITORY"}}`)
+	}
+	values := func(s string) string {
+		return strings.Replace(repository("https://github.com/team/web"), `"REPOSITORY"`, `"API","CodeConfigurationValues":{"Runtime":"GO_1",`+s+`}`, 1)
+	}
 	tags := func(n int) string { return strings.TrimSuffix(strings.Repeat(`{"Key":"k"},`, n), ",") }
 	const ok = ""
 	tests := map[string]struct{ members, want string }{
@@ -66,7 +73,25 @@ func TestCreateServiceChecks(t *testing.T) {
 		"unknown extension":         {source(public) + `,"Tags":[{"Key":"apron:x","Value":"1"}]`, "Unknown tag key: apron:x"},
 		"unknown scaling":           {source(public) + `,"AutoScalingConfigurationArn":"arn:aws:apprunner:us-east-1:123456789012:autoscalingconfiguration/nope"`, "nope"},
 		"default scaling, by name":  {source(public) + `,"AutoScalingConfigurationArn":"arn:aws:apprunner:us-east-1:123456789012:autoscalingconfiguration/DefaultConfiguration"`, ok},
-		"scaling that is something": {source(public) + `,"AutoScalingConfigurationArn":"` + missingARN + `"`, "is not the ARN of a"},
+		"scaling that is something": {source(public) + `,"AutoScalingConfigurationArn":"` + missingARN + `"`, "is not the ARN of an auto scaling configuration."},
+		"code":                      {repository("https://github.com/team/web"), ok},
+		"code by http":              {repository("http://127.0.0.1:4080/git/web.git"), ok},
+		"code by ssh":               {repository("ssh://git@example.com:2222/team/web.git"), ok},
+		"code by file":              {repository("file:///srv/git/web.git"), ok},
+		"code with a user":          {repository("https://user@example.com/team/web"), ok},
+		"code with a password":      {repository("https://user:hush@example.com/team/web"), "must not contain a password"},
+		"code by another protocol":  {repository("ext::sh -c id"), "RepositoryUrl must be"},
+		"code by ftp":               {repository("ftp://example.com/web"), "RepositoryUrl must be"},
+		"code by path":              {repository("/srv/git/web.git"), "RepositoryUrl must be"},
+		"code of another host":      {repository("file://example.com/web.git"), "RepositoryUrl must be"},
+		"code of no host":           {repository("https:///web"), "RepositoryUrl must be"},
+		"code by option":            {repository("--upload-pack=x"), "RepositoryUrl must be"},
+		"code by nothing":           {repository(""), "RepositoryUrl must be"},
+		"code of no branch":         {strings.Replace(repository("https://github.com/team/web"), `"main"`, `""`, 1), "must name a branch"},
+		"code, reserved prefix":     {values(`"RuntimeEnvironmentVariables":{"AWSAPPRUNNER_X":"1"}`), "AWSAPPRUNNER"},
+		"code, secret without role": {values(`"RuntimeEnvironmentSecrets":{"A":"arn"}`), "InstanceRoleArn is required"},
+		"code, port":                {values(`"Port":"0"`), "Port must be"},
+		"code, new":                 {values(`"Port":"80"`), ok},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

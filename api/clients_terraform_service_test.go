@@ -17,8 +17,8 @@ func TestT1FullARN(t *testing.T) {
 	}
 }
 
-// TestT3T4StatusAtOnce has every operation show OPERATION_IN_PROGRESS from its own answer on.
-func TestT3T4StatusAtOnce(t *testing.T) {
+// TestT3T4C1G5StatusAtOnce has every operation show OPERATION_IN_PROGRESS from its own answer on.
+func TestT3T4C1G5StatusAtOnce(t *testing.T) {
 	f := newFront(t)
 	arn := f.create(t, "web-app")
 	steps := []struct {
@@ -197,8 +197,8 @@ func TestT22Egress(t *testing.T) {
 	o.is(at+"IngressConfiguration.IsPubliclyAccessible", false)
 }
 
-// TestT23NameIsFreeAfterDelete, and even while the service is being deleted (G2).
-func TestT23NameIsFreeAfterDelete(t *testing.T) {
+// TestT23C8NameIsFreeAfterDelete, and even while the service is being deleted (G2).
+func TestT23C8NameIsFreeAfterDelete(t *testing.T) {
 	f := newFront(t)
 	arn := f.create(t, "web-app")
 	f.fails(t, "CreateService", serviceRequest("web-app"), invalid, "Service with the provided name already exists: web-app")

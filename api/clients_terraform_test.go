@@ -17,16 +17,17 @@ func matches(t *testing.T, text, pattern string) {
 	}
 }
 
-func (f *front) newScaling(t *testing.T, name string) object {
+// newScaling makes the next revision of the auto scaling configuration called high.
+func (f *front) newScaling(t *testing.T) object {
 	t.Helper()
-	return f.ok(t, "CreateAutoScalingConfiguration", fmt.Sprintf(`{"AutoScalingConfigurationName":%q}`, name)).part("AutoScalingConfiguration")
+	return f.ok(t, "CreateAutoScalingConfiguration", `{"AutoScalingConfigurationName":"high"}`).part("AutoScalingConfiguration")
 }
 
 func scalingARN(arn string) string { return fmt.Sprintf(`{"AutoScalingConfigurationArn":%q}`, arn) }
 
 func TestT30StatusInLowerCase(t *testing.T) {
 	f := newFront(t)
-	c := f.newScaling(t, "high")
+	c := f.newScaling(t)
 	arn := c.text("AutoScalingConfigurationArn")
 	c.is("Status", "active")
 	matches(t, arn, `arn:aws:apprunner:us-east-1:123456789012:autoscalingconfiguration/high/1/[0-9a-f]{32}`) // T35
@@ -42,7 +43,7 @@ func TestT30StatusInLowerCase(t *testing.T) {
 }
 
 func TestT31FirstRevision(t *testing.T) {
-	c := newFront(t).newScaling(t, "high")
+	c := newFront(t).newScaling(t)
 	for name, want := range map[string]any{
 		"AutoScalingConfigurationRevision": 1, "Latest": true, "MaxConcurrency": 100, "MinSize": 1, "MaxSize": 25,
 		"HasAssociatedService": false, "IsDefault": false, "DeletedAt": nil, // T34
@@ -53,7 +54,7 @@ func TestT31FirstRevision(t *testing.T) {
 
 func TestT32SecondRevision(t *testing.T) {
 	f := newFront(t)
-	first, second := f.newScaling(t, "high"), f.newScaling(t, "high")
+	first, second := f.newScaling(t), f.newScaling(t)
 	second.is("AutoScalingConfigurationRevision", 2)
 	second.is("Latest", true)
 	o := f.ok(t, "DescribeAutoScalingConfiguration", scalingARN(first.text("AutoScalingConfigurationArn")))
@@ -65,23 +66,23 @@ func TestT32SecondRevision(t *testing.T) {
 
 func TestT33RevisionsComeAgain(t *testing.T) {
 	f := newFront(t)
-	f.newScaling(t, "high")
-	second := f.newScaling(t, "high").text("AutoScalingConfigurationArn")
+	f.newScaling(t)
+	second := f.newScaling(t).text("AutoScalingConfigurationArn")
 	f.ok(t, "DeleteAutoScalingConfiguration", scalingARN(second))
-	f.newScaling(t, "high").is("AutoScalingConfigurationRevision", 2)
+	f.newScaling(t).is("AutoScalingConfigurationRevision", 2)
 	o := f.ok(t, "DeleteAutoScalingConfiguration",
 		`{"AutoScalingConfigurationArn":"arn:aws:apprunner:us-east-1:123456789012:autoscalingconfiguration/high","DeleteAllRevisions":true}`)
 	same(t, any(map[string]any{
 		"AutoScalingConfigurationArn":  "arn:aws:apprunner:us-east-1:123456789012:autoscalingconfiguration/high",
 		"AutoScalingConfigurationName": "high", "Status": "inactive",
 	}), o.at("AutoScalingConfiguration"))
-	f.newScaling(t, "high").is("AutoScalingConfigurationRevision", 1)
+	f.newScaling(t).is("AutoScalingConfigurationRevision", 1)
 }
 
 func TestT36DefaultIsListed(t *testing.T) {
 	f := newFront(t)
-	first := f.newScaling(t, "high").text("AutoScalingConfigurationArn")
-	f.newScaling(t, "high") // so that the default is not the latest of its name
+	first := f.newScaling(t).text("AutoScalingConfigurationArn")
+	f.newScaling(t) // so that the default is not the latest of its name
 	o := f.ok(t, "UpdateDefaultAutoScalingConfiguration", scalingARN(first))
 	o.is("AutoScalingConfiguration.IsDefault", true)
 	defaults := func(member string) (arns []string) {
@@ -271,7 +272,7 @@ func TestT95Tags(t *testing.T) {
 func TestT97DefaultsCannotBeDeleted(t *testing.T) {
 	f := newFront(t)
 	f.fails(t, "DeleteAutoScalingConfiguration", scalingARN(defaultScaling), invalid, "is the default")
-	asc := f.newScaling(t, "high").text("AutoScalingConfigurationArn")
+	asc := f.newScaling(t).text("AutoScalingConfigurationArn")
 	f.create(t, "web-app")
 	f.ok(t, "CreateService", serviceRequest("web-two", `"AutoScalingConfigurationArn":"`+asc+`"`))
 	f.fails(t, "DeleteAutoScalingConfiguration", scalingARN(asc), invalid, "in use")

@@ -97,7 +97,7 @@ func TestP4PauseAndResumeTwice(t *testing.T) {
 	}
 }
 
-func TestP5ListServicesByPages(t *testing.T) {
+func TestP5C7G1ListServicesByPages(t *testing.T) {
 	f := newFront(t)
 	for _, name := range []string{"web-one", "web-two", "web-three"} {
 		f.advance(time.Second)
@@ -133,8 +133,8 @@ func TestP6P7CustomDomainTexts(t *testing.T) {
 
 func TestP8PartialAndWellKnownARNs(t *testing.T) {
 	f := newFront(t)
-	full := f.newScaling(t, "high").text("AutoScalingConfigurationArn")
-	f.newScaling(t, "high")
+	full := f.newScaling(t).text("AutoScalingConfigurationArn")
+	f.newScaling(t)
 	s := f.ok(t, "CreateService", serviceRequest("web-app",
 		`"AutoScalingConfigurationArn":"arn:aws:apprunner:us-east-1:123456789012:autoscalingconfiguration/high/1"`,
 		`"ObservabilityConfiguration":{"ObservabilityEnabled":true,"ObservabilityConfigurationArn":"`+defaultObservability+`"}`)).part("Service")
@@ -219,7 +219,7 @@ func TestO3WithoutDomains(t *testing.T) {
 
 func TestO4DeleteAllRevisionsOfOne(t *testing.T) {
 	f := newFront(t)
-	arn := f.newScaling(t, "high").text("AutoScalingConfigurationArn")
+	arn := f.newScaling(t).text("AutoScalingConfigurationArn")
 	f.fails(t, "DeleteAutoScalingConfiguration", `{"AutoScalingConfigurationArn":"`+arn+`","DeleteAllRevisions":true}`, invalid,
 		"You cannot specify full auto scaling configuration ARN and DeleteAllRevisions as true at same time")
 }
@@ -227,7 +227,7 @@ func TestO4DeleteAllRevisionsOfOne(t *testing.T) {
 // TestO5DeletedIsNotListed covers what inventory tools list, delete and list again.
 func TestO5DeletedIsNotListed(t *testing.T) {
 	f := newFront(t)
-	asc := f.newScaling(t, "high").text("AutoScalingConfigurationArn")
+	asc := f.newScaling(t).text("AutoScalingConfigurationArn")
 	f.ok(t, "DeleteAutoScalingConfiguration", scalingARN(asc))
 	list := f.ok(t, "ListAutoScalingConfigurations", `{"LatestOnly":false}`)
 	list.size("AutoScalingConfigurationSummaryList", 1) // the default
@@ -239,6 +239,8 @@ func TestO8DescriptionIsAccepted(t *testing.T) {
 	f := newFront(t)
 	services := map[string][]string{
 		"web-plain": nil,
+		"web-code":  {codeSource(fromAPI, `"SourceDirectory":"srv/"`, `"AutoDeploymentsEnabled":false`)},
+		"web-file":  {codeSource(strings.Replace(fromAPI, `"API"`, `"REPOSITORY"`, 1))},
 		"web-full": {
 			private, `"InstanceConfiguration":{"Cpu":"0.25 vCPU","Memory":"0.5 GB","InstanceRoleArn":"arn:aws:iam::123456789012:role/app"}`,
 			`"ObservabilityConfiguration":{"ObservabilityEnabled":true}`, `"HealthCheckConfiguration":{"Protocol":"HTTP","Path":"/ok"}`,

@@ -25,8 +25,9 @@ var update = flag.Bool("update", false, "rewrite the answers in testdata")
 
 // TestGolden replays requests as clients sent them and compares the whole answers. A file's
 // sections are "request" (without signature and date, which are made here), "response", "status",
-// which sets a service's status as the operation runner would, and "walk", which moves on the
-// statuses that need no runner. TestClients records the files that are named after a client.
+// which sets a service's status as the operation runner would, "handshake", which completes the
+// connection it names, and "walk", which moves on the statuses that need no runner. TestClients
+// records the files that are named after a client.
 //
 // Ids are random: each is written as a numbered stand-in, in answers and in later requests.
 func TestGolden(t *testing.T) {
@@ -61,6 +62,9 @@ func replay(t *testing.T, path string) {
 			out = append(out, file)
 			arn, status, _ := strings.Cut(strings.TrimSpace(content), " ")
 			f.settle(t, arn, apron.ServiceStatus(status))
+		case strings.HasSuffix(file.Name, "handshake"):
+			out = append(out, file)
+			f.handshake(t, strings.TrimSpace(content))
 		case strings.HasSuffix(file.Name, "walk"):
 			out = append(out, file)
 			f.walk(t)

@@ -30,10 +30,13 @@ type Config struct {
 	// Authenticate returns the access key of an id; ok is false when there is none. A disabled key
 	// counts as none. It is called once per request and must be safe for concurrent use.
 	Authenticate func(ctx context.Context, accessKeyID string) (key apron.AccessKey, ok bool, err error)
-	Log          *slog.Logger
-	Now          func() time.Time // nil: time.Now
-	RequestID    func() string    // nil: random UUIDs
-	BodyTimeout  time.Duration    // for a client to send a whole body; 0: 20 s
+	// Used is told the access key of each request whose signature has been verified, which must not
+	// take long and be safe for concurrent use. nil: nobody is told.
+	Used        func(accessKeyID string)
+	Log         *slog.Logger
+	Now         func() time.Time // nil: time.Now
+	RequestID   func() string    // nil: random UUIDs
+	BodyTimeout time.Duration    // for a client to send a whole body; 0: 20 s
 }
 
 // Handler serves the App Runner API, and what its users need of other services of AWS. It is safe
@@ -200,6 +203,12 @@ func (h *Handler) authenticate(r *http.Request, c *call) error {
 	who, err := h.verify.Verify(r.Context(), r, c.body, h.cfg.Now(), lookup)
 	if err != nil {
 		return err
+	}
+	if !apron.ValidRegion(who.Region) {
+		return &sigv4.Error{Code: sigv4.InvalidSignature, Msg: "Credential should be scoped to a valid region."}
+	}
+	if h.cfg.Used != nil {
+		h.cfg.Used(c.key.ID)
 	}
 	c.scope = apron.Scope{Account: c.key.Account, Region: who.Region}
 	return nil

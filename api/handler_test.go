@@ -33,6 +33,7 @@ func TestFrontDoor(t *testing.T) {
 		"no bytes":         {body: "-", status: 200},
 		"any path":         {edit: func(s *signing) { s.r.URL.Path = "/some/where"; s.r.RequestURI = "/some/where" }, status: 200},
 		"any region":       {edit: func(s *signing) { s.region = "moon-base-7" }, status: 200},
+		"no region name":   {edit: func(s *signing) { s.region = "US.East" }, status: 403, typ: "InvalidSignatureException", msg: "Credential should be scoped to a valid region."},
 		"other json":       {edit: func(s *signing) { s.r.Header.Set("Content-Type", "application/json") }, status: 200},
 		"too large":        {body: big, status: 413, typ: "RequestEntityTooLargeException"},
 		"too large hidden": {body: big, edit: func(s *signing) { s.r.ContentLength = -1 }, status: 413, typ: "RequestEntityTooLargeException"},
@@ -132,6 +133,26 @@ func TestRequestIDs(t *testing.T) {
 	}
 }
 
+// TestUsed tells of keys whose secret was proved to be known, and of no others.
+func TestUsed(t *testing.T) {
+	var used []string
+	f := newFront(t, func(c *api.Config) { c.Used = func(id string) { used = append(used, id) } })
+	f.call(t, "ListServices", "{}", func(s *signing) { s.key = "AKIANOBODY" })
+	f.call(t, "ListServices", "{}", func(s *signing) { s.key = "AKIADISABLED" })
+	f.call(t, "ListServices", "{}", func(s *signing) { s.at = epoch.Add(-time.Hour) })
+	r := httptest.NewRequest(http.MethodPost, "http://127.0.0.1/", strings.NewReader("{}"))
+	r.Header.Set("X-Amz-Target", "AppRunner.ListServices")
+	sign(t, signing{r: r, key: keyID, region: region, service: "apprunner", at: epoch}, "{ }") // of another body
+	w := httptest.NewRecorder()
+	f.ServeHTTP(w, r)
+	if p := problemOf(t, w); p.Type != "InvalidSignatureException" || len(used) > 0 {
+		t.Errorf("got %+v; used %v", p, used)
+	}
+	f.call(t, "ListServices", "{}")
+	f.call(t, "ListServices", "nonsense", func(s *signing) { s.key = "AKIAOTHERACCOUNT" }) // signed is used
+	same(t, []string{keyID, "AKIAOTHERACCOUNT"}, used)
+}
+
 // TestScopes has the same name in two regions and two accounts: they never meet.
 func TestScopes(t *testing.T) {
 	f := newFront(t)
@@ -171,8 +192,8 @@ func TestInternalErrors(t *testing.T) {
 	}
 }
 
-// TestFaults checks that no action answers with an error outside of its set.
-func TestFaults(t *testing.T) {
+// TestW14Faults checks that no action answers with an error outside of its set.
+func TestW14Faults(t *testing.T) {
 	tests := []struct {
 		kind   apron.FaultKind
 		action string

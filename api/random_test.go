@@ -99,9 +99,10 @@ func TestRandomRequests(t *testing.T) {
 // populate makes one resource of each type, and returns their ARNs.
 func (f *front) populate(t *testing.T) []string {
 	service := f.running(t, "web-app", private)
+	connection := f.ok(t, "CreateConnection", `{"ConnectionName":"conn-a","ProviderType":"GITHUB"}`).text("Connection.ConnectionArn")
+	f.handshake(t, "conn-a")
 	return []string{
-		service, service,
-		f.ok(t, "CreateConnection", `{"ConnectionName":"conn-a","ProviderType":"GITHUB"}`).text("Connection.ConnectionArn"),
+		service, service, f.running(t, "web-code", codeSource(fromAPI)), connection,
 		f.ok(t, "CreateAutoScalingConfiguration", `{"AutoScalingConfigurationName":"high"}`).text("AutoScalingConfiguration.AutoScalingConfigurationArn"),
 		f.ok(t, "CreateObservabilityConfiguration", `{"ObservabilityConfigurationName":"high"}`).text("ObservabilityConfiguration.ObservabilityConfigurationArn"),
 		f.ok(t, "CreateVpcConnector", `{"VpcConnectorName":"connector","Subnets":["subnet-1"]}`).text("VpcConnector.VpcConnectorArn"),
@@ -222,7 +223,7 @@ func (g *generator) structure(s *modelShape) string {
 // member returns the value of a structure's member, mostly one that can be meant by its name.
 func (g *generator) member(name, shape string) string {
 	if known := map[string]string{
-		"VpcId": `"vpc-1"`, "VpcEndpointId": `"vpce-1"`, "Subnets": `["subnet-1","subnet-2"]`, "SecurityGroups": `["sg-1"]`,
+		"RepositoryUrl": `"https://example.com/r.git"`, "VpcId": `"vpc-1"`, "VpcEndpointId": `"vpce-1"`, "Subnets": `["subnet-1","subnet-2"]`, "SecurityGroups": `["sg-1"]`,
 	}[name]; known != "" && g.Float64() < 0.8-g.slips {
 		return known
 	}

@@ -69,17 +69,17 @@ func codeRepository(in *CodeRepository) (*apron.CodeRepository, error) {
 		return nil, apron.Faultf(apron.Invalid, "CodeConfiguration is required to create a service from a CodeRepository.")
 	}
 	out.ConfigurationSource = c.ConfigurationSource
-	if out.Values = codeValues(c); out.Values == nil && c.ConfigurationSource == "API" {
+	if out.Values = codeValues(c); out.Values == nil && c.ConfigurationSource == apron.ConfigurationFromAPI {
 		return nil, apron.Faultf(apron.Invalid, "CodeConfigurationValues is required when ConfigurationSource is API.")
 	}
 	return out, nil
 }
 
-// codeValues returns the values that count: with ConfigurationSource REPOSITORY those of
-// apprunner.yaml do, and none of the request.
+// codeValues returns the values that were sent. With ConfigurationSource REPOSITORY they mean nothing,
+// but a client that reads them back expects what it sent.
 func codeValues(c *CodeConfiguration) *apron.CodeConfigurationValues {
 	v := c.CodeConfigurationValues
-	if v == nil || c.ConfigurationSource == "REPOSITORY" {
+	if v == nil {
 		return nil
 	}
 	return &apron.CodeConfigurationValues{

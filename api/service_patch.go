@@ -47,7 +47,7 @@ func sourcePatch(in *SourceConfiguration) (*control.SourcePatch, error) {
 		out.Code = &control.CodePatch{URL: r.RepositoryUrl, Branch: r.SourceCodeVersion.Value, SourceDirectory: value(r.SourceDirectory)}
 		if c := r.CodeConfiguration; c != nil {
 			out.Code.Configuration = &control.CodeConfigurationPatch{Source: c.ConfigurationSource, Values: codeValues(c)}
-			if v := out.Code.Configuration.Values; v != nil {
+			if v := out.Code.Configuration.Values; v != nil && c.ConfigurationSource == apron.ConfigurationFromAPI {
 				return out, checkPort(v.Run)
 			}
 		}

@@ -15,7 +15,7 @@ import (
 const goWalkVersion = "the AWS SDK for Go, service/apprunner 1.40.2. It leaves out false booleans"
 
 // goWalk goes through all actions with the AWS SDK for Go. That it decodes each answer is most of the
-// check: a wrong JSON type is an error.
+// check: a wrong JSON type is an error (W6).
 func goWalk(t *testing.T, url string) {
 	who, err := sts.New(sts.Options{
 		Region: region, BaseEndpoint: aws.String(url), Credentials: credentials.NewStaticCredentialsProvider(keyID, secret, ""),
@@ -38,10 +38,10 @@ type walker struct {
 
 // must calls an action that has to succeed.
 func must[In, Out any](w *walker, f func(ctx context.Context, in *In, opts ...func(*apprunner.Options)) (*Out, error), in *In) *Out {
-	w.T.Helper()
-	out, err := f(w.T.Context(), in)
+	w.Helper()
+	out, err := f(w.Context(), in)
 	if err != nil {
-		w.T.Fatal(err)
+		w.Fatal(err)
 	}
 	return out
 }
@@ -52,12 +52,12 @@ func (w *walker) configurations() {
 	}
 	asc := must(w, w.DescribeAutoScalingConfiguration, &apprunner.DescribeAutoScalingConfigurationInput{AutoScalingConfigurationArn: aws.String(scalingPrefix + "high")})
 	if c := asc.AutoScalingConfiguration; !*c.Latest || *c.AutoScalingConfigurationRevision != 2 || *c.MaxSize != 25 || *c.HasAssociatedService {
-		w.T.Errorf("%+v", c)
+		w.Errorf("%+v", c)
 	}
 	must(w, w.UpdateDefaultAutoScalingConfiguration, &apprunner.UpdateDefaultAutoScalingConfigurationInput{AutoScalingConfigurationArn: aws.String(scalingPrefix + "high/1")})
 	all := must(w, w.ListAutoScalingConfigurations, &apprunner.ListAutoScalingConfigurationsInput{LatestOnly: false}) // sent as absent
 	if len(all.AutoScalingConfigurationSummaryList) != 3 {
-		w.T.Errorf("%d configurations", len(all.AutoScalingConfigurationSummaryList))
+		w.Errorf("%d configurations", len(all.AutoScalingConfigurationSummaryList))
 	}
 	must(w, w.UpdateDefaultAutoScalingConfiguration, &apprunner.UpdateDefaultAutoScalingConfigurationInput{AutoScalingConfigurationArn: aws.String(defaultScaling)})
 	tracing := must(w, w.CreateObservabilityConfiguration, &apprunner.CreateObservabilityConfigurationInput{
@@ -93,7 +93,7 @@ func (w *walker) service() string {
 	arn := *created.Service.ServiceArn
 	described := must(w, w.DescribeService, &apprunner.DescribeServiceInput{ServiceArn: &arn}).Service
 	if described.Status != types.ServiceStatusRunning || described.NetworkConfiguration.IngressConfiguration.IsPubliclyAccessible {
-		w.T.Errorf("%+v", described)
+		w.Errorf("%+v", described)
 	}
 	must(w, w.ListServices, &apprunner.ListServicesInput{})
 	must(w, w.ListServicesForAutoScalingConfiguration, &apprunner.ListServicesForAutoScalingConfigurationInput{AutoScalingConfigurationArn: aws.String(defaultScaling)})
@@ -108,7 +108,7 @@ func (w *walker) service() string {
 	must(w, w.ResumeService, &apprunner.ResumeServiceInput{ServiceArn: &arn})
 	operations := must(w, w.ListOperations, &apprunner.ListOperationsInput{ServiceArn: &arn})
 	if list := operations.OperationSummaryList; len(list) != 5 || list[0].Type != types.OperationTypeResumeService || list[0].EndedAt == nil {
-		w.T.Errorf("%+v", list)
+		w.Errorf("%+v", list)
 	}
 	return arn
 }
@@ -118,7 +118,7 @@ func (w *walker) tags(arn string) {
 	must(w, w.UntagResource, &apprunner.UntagResourceInput{ResourceArn: &arn, TagKeys: []string{"a"}})
 	tags := must(w, w.ListTagsForResource, &apprunner.ListTagsForResourceInput{ResourceArn: &arn}).Tags
 	if len(tags) != 1 || *tags[0].Key != "b" || *tags[0].Value != "" {
-		w.T.Errorf("%+v", tags)
+		w.Errorf("%+v", tags)
 	}
 }
 
@@ -130,12 +130,12 @@ func (w *walker) network(arn string) {
 	must(w, w.UpdateVpcIngressConnection, &apprunner.UpdateVpcIngressConnectionInput{VpcIngressConnectionArn: ingress, IngressVpcConfiguration: vpc})
 	described := must(w, w.DescribeVpcIngressConnection, &apprunner.DescribeVpcIngressConnectionInput{VpcIngressConnectionArn: ingress})
 	if v := described.VpcIngressConnection; v.Status != types.VpcIngressConnectionStatusAvailable || *v.DomainName == "" || *v.AccountId != account {
-		w.T.Errorf("%+v", v)
+		w.Errorf("%+v", v)
 	}
 	must(w, w.AssociateCustomDomain, &apprunner.AssociateCustomDomainInput{ServiceArn: &arn, DomainName: aws.String("shop.test")})
 	domains := must(w, w.DescribeCustomDomains, &apprunner.DescribeCustomDomainsInput{ServiceArn: &arn})
 	if d := domains.CustomDomains[0]; d.Status != "pending_certificate_dns_validation" || len(d.CertificateValidationRecords) != 3 || len(domains.VpcDNSTargets) != 1 {
-		w.T.Errorf("%+v", domains)
+		w.Errorf("%+v", domains)
 	}
 	must(w, w.DisassociateCustomDomain, &apprunner.DisassociateCustomDomainInput{ServiceArn: &arn, DomainName: aws.String("shop.test")})
 }

@@ -1,8 +1,8 @@
 // Package auth knows who may speak to Apron: principals, each with access keys in the store.
 //
-// Every signed request looks a key up, so keys are cached for a moment; a change made through this
-// package counts at once, one made by another process within [maxAge]. Package sigv4 checks
-// signatures with the secrets found here, and the registry checks passwords with CheckBasic.
+// Every signed request looks its key up in the store. Package sigv4 checks signatures with the
+// secrets found here, after which [Auth.Used] notes the use; the registry checks passwords with
+// [Auth.CheckBasic].
 package auth
 
 import (
@@ -46,8 +46,9 @@ func New(s *store.Store, now func() time.Time) *Auth {
 	return &Auth{store: s, now: now, used: make(map[string]time.Time)}
 }
 
-// Key returns the access key with the id and notes that it was used. A disabled key is treated as
-// one that does not exist: false. An error means that the store could not be read.
+// Key returns the access key with the id. A disabled key is treated as one that does not exist: false.
+// An error means that the store could not be read. To look a key up is no use of it: anybody can name
+// one. See Used.
 func (a *Auth) Key(ctx context.Context, id string) (apron.AccessKey, bool, error) {
 	key, err := a.find(ctx, id)
 	if errors.Is(err, store.ErrNotFound) || err == nil && key.Disabled {
@@ -56,7 +57,6 @@ func (a *Auth) Key(ctx context.Context, id string) (apron.AccessKey, bool, error
 	if err != nil {
 		return apron.AccessKey{}, false, fmt.Errorf("look up access key: %w", err)
 	}
-	a.touch(key.ID)
 	return key, true, nil
 }
 
@@ -70,7 +70,7 @@ func (a *Auth) CheckBasic(ctx context.Context, user, password string) (apron.Acc
 	if err != nil || key.Disabled || key.Secret == "" || !same {
 		return apron.AccessKey{}, false
 	}
-	a.touch(key.ID)
+	a.Used(key.ID)
 	return key, true
 }
 
@@ -82,7 +82,9 @@ func (a *Auth) find(ctx context.Context, id string) (apron.AccessKey, error) {
 	return a.store.AccessKey(ctx, id)
 }
 
-func (a *Auth) touch(id string) {
+// Used notes that the key with the id was used just now, by somebody who has proved to have its
+// secret. Run writes it. It never blocks on the store.
+func (a *Auth) Used(id string) {
 	now := a.now()
 	a.mu.Lock()
 	a.used[id] = now

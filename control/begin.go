@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"apron"
@@ -9,7 +10,8 @@ import (
 )
 
 // begin writes svc with an operation of type t on it, which deploys revision rev (empty: none). svc
-// shows OPERATION_IN_PROGRESS from the moment the transaction commits.
+// shows OPERATION_IN_PROGRESS from the moment the transaction commits. It is a State Fault when an
+// operation on svc has not ended, whatever svc shows.
 func (c *Control) begin(ctx context.Context, tx *store.Tx, svc *apron.Service, t apron.OperationType, rev apron.RevisionID) (apron.OperationID, error) {
 	svc.Status = apron.ServiceOperationInProgress
 	if err := tx.UpdateService(ctx, *svc); err != nil {
@@ -17,7 +19,11 @@ func (c *Control) begin(ctx context.Context, tx *store.Tx, svc *apron.Service, t
 	}
 	svc.UpdatedAt = tx.Now()
 	op := c.newOperation(tx, svc.ID, t, rev)
-	if err := tx.InsertOperation(ctx, op); err != nil {
+	err := tx.InsertOperation(ctx, op)
+	if errors.Is(err, store.ErrBusy) {
+		return "", &apron.Fault{Kind: apron.State, Msg: "Another operation on the service is in progress.", Err: err}
+	}
+	if err != nil {
 		return "", fmt.Errorf("insert operation: %w", err)
 	}
 	return op.ID, nil

@@ -64,12 +64,28 @@ func resource(scope apron.Scope, arn string, t apron.ResourceType) (apron.ARN, e
 		return apron.ARN{}, err
 	}
 	if a.Type != t || a.Partial() {
-		return apron.ARN{}, apron.Faultf(apron.Invalid, "Invalid ARN: %s is not the ARN of a %s.", arn, t)
+		return apron.ARN{}, apron.Faultf(apron.Invalid, "Invalid ARN: %s is not the ARN of %s.", arn, kindOf(t))
 	}
 	if a.Scope != scope {
 		return apron.ARN{}, notFound(arn)
 	}
 	return a, nil
+}
+
+// kindOf names a resource type for people, with its article.
+func kindOf(t apron.ResourceType) string {
+	switch t {
+	case apron.ResourceAutoScalingConfiguration:
+		return "an auto scaling configuration"
+	case apron.ResourceObservabilityConfiguration:
+		return "an observability configuration"
+	case apron.ResourceVPCConnector:
+		return "a VPC connector"
+	case apron.ResourceVPCIngressConnection:
+		return "a VPC ingress connection"
+	default: // service, connection
+		return "a " + string(t)
+	}
 }
 
 // notFound is the fault for an ARN that names nothing in the caller's account and region.

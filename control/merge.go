@@ -56,8 +56,8 @@ type CodePatch struct {
 // CodeConfigurationPatch is a sent CodeConfiguration.
 type CodeConfigurationPatch struct {
 	Source string // ConfigurationSource: REPOSITORY or API
-	// Values is CodeConfigurationValues; nil: absent. It replaces what there was as a whole, as
-	// ImagePatch.Run does. It is ignored unless Source is API.
+	// Values is CodeConfigurationValues. It replaces what there was as a whole, as ImagePatch.Run does.
+	// nil: absent, what there was stays if Source is API, which needs values; else there are none.
 	Values *apron.CodeConfigurationValues
 }
 
@@ -210,8 +210,8 @@ func mergeCode(next apron.CodeRepository, p CodePatch) (apron.CodeRepository, er
 	}
 	next.ConfigurationSource = c.Source
 	switch {
-	case c.Source != configurationAPI:
-		next.Values = nil // apprunner.yaml counts
+	case c.Source != apron.ConfigurationFromAPI:
+		next.Values = cloneValues(c.Values) // apprunner.yaml counts; what was sent is shown
 	case c.Values != nil:
 		next.Values = cloneValues(c.Values)
 	case next.Values == nil:
@@ -219,12 +219,6 @@ func mergeCode(next apron.CodeRepository, p CodePatch) (apron.CodeRepository, er
 	}
 	return next, nil
 }
-
-// configurationAPI and configurationRepository are the values of ConfigurationSource.
-const (
-	configurationAPI        = "API"
-	configurationRepository = "REPOSITORY"
-)
 
 func cloneValues(v *apron.CodeConfigurationValues) *apron.CodeConfigurationValues {
 	if v == nil {

@@ -104,8 +104,24 @@ func TestMerge(t *testing.T) {
 				Source: "REPOSITORY", Values: &apron.CodeConfigurationValues{Runtime: "NODEJS_22"},
 			})},
 			want: func(c *config) {
+				c.Source.Code.Branch, c.Source.Code.ConfigurationSource = "next", "REPOSITORY"
+				c.Source.Code.Values = &apron.CodeConfigurationValues{Runtime: "NODEJS_22", Run: apron.RunConfiguration{Port: "8080"}}
+			},
+			change: control.Change{Source: true},
+		},
+		"a configuration file without values takes them away": {
+			current: codeConfiguration(), patch: control.ServicePatch{Source: code(&control.CodeConfigurationPatch{Source: "REPOSITORY"})},
+			want: func(c *config) {
 				c.Source.Code.Branch, c.Source.Code.ConfigurationSource, c.Source.Code.Values = "next", "REPOSITORY", nil
 			},
+			change: control.Change{Source: true},
+		},
+		"another connection": {
+			current: codeConfiguration(),
+			patch: control.ServicePatch{Source: &control.SourcePatch{
+				Authentication: &control.AuthenticationPatch{ConnectionARN: "arn:aws:apprunner:us-east-1:123456789012:connection/d/0"},
+			}},
+			want:   func(c *config) { c.Source.ConnectionARN = "arn:aws:apprunner:us-east-1:123456789012:connection/d/0" },
 			change: control.Change{Source: true},
 		},
 		"a source directory that was sent": {
@@ -213,6 +229,18 @@ func TestMergeSharesNothing(t *testing.T) {
 	got.Observability.Enabled = true
 	if diff := cmp.Diff(imageConfiguration(), current); diff != "" {
 		t.Errorf("the current configuration was changed through the result:\n%s", diff)
+	}
+	current = codeConfiguration()
+	for _, patch := range []control.ServicePatch{{}, patchOf(current)} {
+		if got, _, err = control.Merge(current, patch); err != nil {
+			t.Fatal(err)
+		}
+		got.Source.Code.Branch = "other"
+		got.Source.Code.Values.Runtime = "GO_1"
+		got.Source.Code.Values.Run.Env["COLOUR"] = "red"
+		if diff := cmp.Diff(codeConfiguration(), current); diff != "" {
+			t.Errorf("the current configuration was changed through the result:\n%s", diff)
+		}
 	}
 }
 

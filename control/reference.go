@@ -17,7 +17,7 @@ func named(scope apron.Scope, arn string, t apron.ResourceType) (apron.ARN, erro
 		return apron.ARN{}, err
 	}
 	if a.Type != t {
-		return apron.ARN{}, apron.Faultf(apron.Invalid, "Invalid ARN: %s is not the ARN of a %s.", arn, t)
+		return apron.ARN{}, apron.Faultf(apron.Invalid, "Invalid ARN: %s is not the ARN of %s.", arn, kindOf(t))
 	}
 	if a.Scope != scope {
 		return apron.ARN{}, notFound(arn)
@@ -103,13 +103,14 @@ func usable(ctx context.Context, tx *store.Tx, scope apron.Scope, arn string) er
 // document with and no program can be passed.
 func checkText(config apron.ServiceConfiguration) error {
 	text := []string{config.HealthCheck.Path}
+	run := config.Source.Run()
 	if code := config.Source.Code; code != nil {
 		text = append(text, code.URL, code.Branch, code.SourceDirectory)
-		if code.Values != nil {
+		if code.Values != nil { // also those that do not count
 			text = append(text, code.Values.BuildCommand)
+			run = code.Values.Run
 		}
 	}
-	run := config.Source.Run()
 	text = append(text, run.StartCommand, run.Port)
 	for _, pairs := range []map[string]string{run.Env, run.Secrets} {
 		for name, value := range pairs {

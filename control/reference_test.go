@@ -14,6 +14,8 @@ func TestReferences(t *testing.T) {
 		foreign := d.elsewhere()
 		theirs, err := foreign.CreateVPCConnector(ctx, foreign.scope, control.NewVPCConnector{Name: "network", Subnets: []string{"subnet-1"}})
 		ok(t, err)
+		pending, err := d.CreateConnection(ctx, d.scope, control.NewConnection{Name: "pending", Provider: "GITHUB"})
+		ok(t, err)
 		asc := d.scaling(t, "web1").ARN
 		base := d.running(t, "base", nil).Config
 		const missing = "0123456789abcdef0123456789abcdef"
@@ -36,6 +38,13 @@ func TestReferences(t *testing.T) {
 			{change: func(c *apron.ServiceConfiguration) { c.Network.VPCConnector = theirs.ARN.String() }, kind: apron.NotFound, text: theirs.ARN.ID},
 			{change: func(c *apron.ServiceConfiguration) { c.Network.VPCConnector = prefix + "vpcconnector/network" }, kind: apron.Invalid, text: "ARN"},
 			{change: func(c *apron.ServiceConfiguration) { c.Source.ConnectionARN = prefix + "connection/none/" + missing }, kind: apron.NotFound, text: missing},
+			{change: func(c *apron.ServiceConfiguration) { c.Source.ConnectionARN = pending.ARN.String() }, kind: apron.Invalid, text: "PENDING_HANDSHAKE"},
+			{change: func(c *apron.ServiceConfiguration) {
+				c.Source = codeConfiguration().Source
+				c.Source.ConnectionARN = ""
+				// These do not count and are kept all the same.
+				c.Source.Code.ConfigurationSource, c.Source.Code.Values.Run.Env = "REPOSITORY", map[string]string{"A": "\x00"}
+			}, kind: apron.Invalid, text: "U+0000"},
 			{change: func(c *apron.ServiceConfiguration) {
 				i := *c.Source.Image
 				i.Run.StartCommand = "a\x00b"

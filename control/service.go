@@ -39,9 +39,6 @@ func (c *Control) CreateService(ctx context.Context, scope apron.Scope, in NewSe
 		if err := c.resolveReferences(ctx, tx, scope, &config, in.AutoScalingARN); err != nil {
 			return err
 		}
-		if config.Source.Code != nil {
-			return apron.Faultf(apron.Unavailable, "Services from source code (CodeRepository) are not available yet in this version of Apron.")
-		}
 		if err := c.roomForService(ctx, tx, scope); err != nil {
 			return err
 		}
@@ -138,7 +135,7 @@ func (c *Control) Services(ctx context.Context, scope apron.Scope, page Page) ([
 func (c *Control) DeleteService(ctx context.Context, scope apron.Scope, arn string) (ServiceView, apron.OperationID, error) {
 	var (
 		svc apron.Service
-		op  apron.Operation
+		op  apron.OperationID
 	)
 	err := c.cfg.Store.Tx(ctx, func(tx *store.Tx) error {
 		var err error
@@ -154,23 +151,18 @@ func (c *Control) DeleteService(ctx context.Context, scope apron.Scope, arn stri
 		if err := c.refuseWithIngress(ctx, tx, svc); err != nil {
 			return err
 		}
-		svc.Status = apron.ServiceOperationInProgress
-		if err := tx.UpdateService(ctx, svc); err != nil {
-			return fmt.Errorf("update service: %w", err)
+		if op, err = c.begin(ctx, tx, &svc, apron.OperationDelete, ""); err != nil {
+			return err
 		}
 		if err := tx.ReleaseName(ctx, svc.ID); err != nil {
 			return fmt.Errorf("release service name: %w", err)
 		}
-		svc.UpdatedAt = tx.Now()
-		op = c.newOperation(tx, svc.ID, apron.OperationDelete, "")
-		return tx.InsertOperation(ctx, op)
+		return nil
 	})
 	if err != nil {
 		return ServiceView{}, "", err
 	}
-	c.cfg.Wake()
-	view, err := c.view(ctx, svc)
-	return view, op.ID, err
+	return c.answer(ctx, svc, op)
 }
 
 // Operations returns one page of a service's operations, newest first, and the cursor of the next

@@ -52,6 +52,7 @@ func TestLifecycleOfUnknownServices(t *testing.T) {
 			_, _, err := l.UpdateService(t.Context(), elsewhere, l.arn, control.ServicePatch{}, nil)
 			return err
 		},
+		"delete": func() error { _, _, err := l.DeleteService(t.Context(), elsewhere, l.arn); return err },
 		"pause":  func() error { _, _, err := l.PauseService(t.Context(), elsewhere, l.arn); return err },
 		"resume": func() error { _, _, err := l.ResumeService(t.Context(), elsewhere, l.arn); return err },
 		"start":  func() error { _, err := l.StartDeployment(t.Context(), elsewhere, l.arn); return err },
@@ -60,6 +61,35 @@ func TestLifecycleOfUnknownServices(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			wantRefusal(t, call(), apron.NotFound, "Resource not found: "+l.arn)
 		})
+	}
+}
+
+// An operation that has not ended forbids another, whatever the service shows.
+func TestBusy(t *testing.T) {
+	for _, status := range []apron.ServiceStatus{apron.ServiceRunning, apron.ServicePaused} {
+		l := newLifecycle(t, storetest.Open(t), status, nil)
+		before := l.service(t)
+		l.tx(t, func(tx *store.Tx) error {
+			return tx.InsertOperation(t.Context(), apron.Operation{
+				ID: "0", Service: l.id, Type: apron.OperationUpdate, Status: apron.OperationPending,
+			})
+		})
+		memory := control.ServicePatch{Instance: &control.InstancePatch{MemoryMiB: new(4096)}}
+		calls := map[apron.OperationType]func() error{
+			apron.OperationUpdate:          func() error { _, _, err := l.UpdateService(t.Context(), l.scope, l.arn, memory, nil); return err },
+			apron.OperationPause:           func() error { _, _, err := l.PauseService(t.Context(), l.scope, l.arn); return err },
+			apron.OperationResume:          func() error { _, _, err := l.ResumeService(t.Context(), l.scope, l.arn); return err },
+			apron.OperationStartDeployment: func() error { _, err := l.StartDeployment(t.Context(), l.scope, l.arn); return err },
+			apron.OperationDelete:          func() error { _, _, err := l.DeleteService(t.Context(), l.scope, l.arn); return err },
+		}
+		for typ, call := range calls {
+			if status.Allows(typ) {
+				wantRefusal(t, call(), apron.State, "Another operation on the service is in progress.")
+			}
+		}
+		if diff := cmp.Diff(before, l.service(t)); diff != "" || l.wakes != 0 {
+			t.Errorf("%s: %d wakes, the service was changed (-before +after):\n%s", status, l.wakes, diff)
+		}
 	}
 }
 

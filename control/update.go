@@ -74,7 +74,7 @@ func checkUpdate(svc apron.Service, next apron.ServiceConfiguration, change Chan
 	}
 	was, is := svc.Config.Source.Code, next.Source.Code
 	if failed && was != nil && is != nil &&
-		was.ConfigurationSource == configurationRepository && is.ConfigurationSource == configurationAPI {
+		was.ConfigurationSource == apron.ConfigurationFromRepository && is.ConfigurationSource == apron.ConfigurationFromAPI {
 		return apron.Faultf(apron.Invalid, "ConfigurationSource cannot be changed from REPOSITORY to API for CREATE_FAILED services.")
 	}
 	return nil

@@ -58,6 +58,11 @@ func (d *deployer) resolve(ctx context.Context, op apron.Operation) error {
 	if err != nil {
 		return err
 	}
+	started, trigger := begun(op.Type)
+	d.events(op,
+		statusLine(svc), started,
+		fmt.Sprintf("Deployment with ID : %s started. Triggering event : %s", logs.ShortID(op.ID), trigger),
+		artifact(rev.Config.Source))
 	image := rev.Config.Source.Image
 	if image == nil {
 		return apron.Faultf(apron.Invalid, "Building from source code is not available yet in this version of Apron.")
@@ -65,11 +70,6 @@ func (d *deployer) resolve(ctx context.Context, op apron.Operation) error {
 	if len(image.Run.Secrets) > 0 {
 		return apron.Faultf(apron.Invalid, "Secrets (RuntimeEnvironmentSecrets) are not available yet in this version of Apron.")
 	}
-	started, trigger := begun(op.Type)
-	d.events(op,
-		statusLine(svc), started,
-		fmt.Sprintf("Deployment with ID : %s started. Triggering event : %s", logs.ShortID(op.ID), trigger),
-		fmt.Sprintf("Deployment Artifact: [Repo Type: %s], [Image URL: %s]", image.Type, image.Identifier))
 	if !rev.Image.IsZero() {
 		return nil
 	}
@@ -82,6 +82,15 @@ func (d *deployer) resolve(ctx context.Context, op apron.Operation) error {
 	return d.Store.Tx(ctx, func(tx *store.Tx) error {
 		return tx.SetRevisionImage(ctx, rev.ID, resolved)
 	})
+}
+
+// artifact is App Runner's line for what is deployed.
+func artifact(s apron.SourceConfiguration) string {
+	if c := s.Code; c != nil {
+		return fmt.Sprintf("Deployment Artifact: [Repo Type: Source], [Repository: %s], [Branch: %s], [SourceDirectory: %s]",
+			c.URL, c.Branch, c.SourceDirectory)
+	}
+	return fmt.Sprintf("Deployment Artifact: [Repo Type: %s], [Image URL: %s]", s.Image.Type, s.Image.Identifier)
 }
 
 // begun returns App Runner's line for the start of a rollout, and its name for what triggers one.

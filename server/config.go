@@ -165,9 +165,11 @@ func decode(k *koanf.Koanf) (Config, error) {
 
 var (
 	domainName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`)
-	regionName = regexp.MustCompile(`^[a-z0-9-]{1,63}$`)
 	accountID  = regexp.MustCompile(`^[0-9]{12}$`)
 )
+
+// maxDomain leaves room for <10 characters>.<63 characters>. in a host name of 253 (RFC 1035, 2.3.4).
+const maxDomain = 253 - 11 - 64
 
 func (c Config) validate() error {
 	var errs []error
@@ -181,8 +183,8 @@ func (c Config) validate() error {
 		n, numErr := strconv.Atoi(port)
 		check(err == nil && numErr == nil && n >= 0 && n <= 65535, "%s: %q is not host:port", name, addr)
 	}
-	check(len(c.Domain) <= 190 && domainName.MatchString(c.Domain), "domain: %q is not a lower-case domain name", c.Domain)
-	check(regionName.MatchString(c.Region), "region: %q is not a region name", c.Region)
+	check(len(c.Domain) <= maxDomain && domainName.MatchString(c.Domain), "domain: %q is not a lower-case domain name", c.Domain)
+	check(apron.ValidRegion(c.Region), "region: %q is not a region name", c.Region)
 	check(accountID.MatchString(c.Account), "account: %q is not 12 digits", c.Account)
 	check(c.StartWindow > 0 && c.StartWindow <= 15*time.Minute, "start-window: %s is not between 0 and 15m", c.StartWindow)
 	check(c.Operations > 0, "operations: %d is not a positive number", c.Operations)

@@ -200,6 +200,7 @@ func (cp *controlPlane) openAPI(hooks Hooks) {
 	cp.api = api.New(api.Config{
 		Control:      cp.control,
 		Authenticate: cp.auth.Key,
+		Used:         cp.auth.Used,
 		Log:          cp.log.With("part", "api"),
 	})
 }

@@ -1,4 +1,5 @@
 """Goes through all actions of the API with boto3, for TestClients. Exit status 77: no boto3."""
+import os
 import sys
 
 try:
@@ -6,10 +7,12 @@ try:
 except ImportError:
     sys.exit(77)
 
-c = boto3.client("apprunner")
+endpoint = os.environ["AWS_ENDPOINT_URL"]  # boto3 before 1.28 does not read it
+c = boto3.client("apprunner", endpoint_url=endpoint)
+current = hasattr(c, "update_default_auto_scaling_configuration")  # boto3 before 1.28.55 lacks two actions
 P = "arn:aws:apprunner:us-east-1:123456789012:"
 
-assert boto3.client("sts").get_caller_identity()["Account"] == "123456789012"
+assert boto3.client("sts", endpoint_url=endpoint).get_caller_identity()["Account"] == "123456789012"
 
 asc = c.create_auto_scaling_configuration(
     AutoScalingConfigurationName="high", MaxConcurrency=50, MinSize=2, MaxSize=10, Tags=[{"Key": "team", "Value": "blue"}]
@@ -20,7 +23,8 @@ assert c.describe_auto_scaling_configuration(AutoScalingConfigurationArn=P + "au
 page = c.list_auto_scaling_configurations(LatestOnly=False, MaxResults=2)
 page = c.list_auto_scaling_configurations(LatestOnly=False, MaxResults=2, NextToken=page["NextToken"])
 assert len(page["AutoScalingConfigurationSummaryList"]) == 1 and "NextToken" not in page
-c.update_default_auto_scaling_configuration(AutoScalingConfigurationArn=P + "autoscalingconfiguration/DefaultConfiguration")
+if current:
+    c.update_default_auto_scaling_configuration(AutoScalingConfigurationArn=P + "autoscalingconfiguration/DefaultConfiguration")
 
 tracing = c.create_observability_configuration(
     ObservabilityConfigurationName="tracing", TraceConfiguration={"Vendor": "AWSXRAY"}
@@ -58,7 +62,8 @@ assert service["AutoScalingConfigurationSummary"]["AutoScalingConfigurationArn"]
 service = c.describe_service(ServiceArn=arn)["Service"]
 assert service["Status"] == "RUNNING" and service["CreatedAt"].year == 2026
 assert c.list_services(MaxResults=20)["ServiceSummaryList"][0]["ServiceName"] == "web-app"
-assert c.list_services_for_auto_scaling_configuration(AutoScalingConfigurationArn=asc["AutoScalingConfigurationArn"])["ServiceArnList"] == [arn]
+if current:
+    assert c.list_services_for_auto_scaling_configuration(AutoScalingConfigurationArn=asc["AutoScalingConfigurationArn"])["ServiceArnList"] == [arn]
 updated = c.update_service(
     ServiceArn=arn,
     SourceConfiguration=service["SourceConfiguration"],
@@ -97,6 +102,8 @@ assert c.delete_service(ServiceArn=arn)["Service"]["Status"] == "OPERATION_IN_PR
 assert c.delete_vpc_connector(VpcConnectorArn=connector["VpcConnectorArn"])["VpcConnector"]["Status"] == "INACTIVE"
 assert c.delete_observability_configuration(ObservabilityConfigurationArn=tracing)["ObservabilityConfiguration"]["Status"] == "INACTIVE"
 assert c.delete_connection(ConnectionArn=connection["ConnectionArn"])["Connection"]["Status"] == "DELETED"
-gone = c.delete_auto_scaling_configuration(AutoScalingConfigurationArn=P + "autoscalingconfiguration/high", DeleteAllRevisions=True)
+everything = {"DeleteAllRevisions": True} if current else {}
+gone = c.delete_auto_scaling_configuration(AutoScalingConfigurationArn=P + "autoscalingconfiguration/high", **everything)
 assert gone["AutoScalingConfiguration"]["Status"] == "inactive"
-print("boto3", boto3.__version__)
+lacks = "" if current else " lacks ListServicesForAutoScalingConfiguration UpdateDefaultAutoScalingConfiguration"
+print("boto3 " + boto3.__version__ + lacks)

@@ -3,10 +3,11 @@
 set -euo pipefail
 command -v aws >/dev/null || exit 77
 
-ar() { aws apprunner "$@" --output text; }
+# The option, not the variable alone: AWS CLI before 2.13 does not read it.
+ar() { aws --endpoint-url "$AWS_ENDPOINT_URL" apprunner "$@" --output text; }
 prefix=arn:aws:apprunner:us-east-1:123456789012
 
-[ "$(aws sts get-caller-identity --query Account --output text)" = 123456789012 ]
+[ "$(aws --endpoint-url "$AWS_ENDPOINT_URL" sts get-caller-identity --query Account --output text)" = 123456789012 ]
 
 asc=$(ar create-auto-scaling-configuration --auto-scaling-configuration-name high --max-concurrency 50 --min-size 2 --max-size 10 \
 	--tags Key=team,Value=blue --query AutoScalingConfiguration.AutoScalingConfigurationArn)

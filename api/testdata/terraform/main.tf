@@ -33,6 +33,8 @@ resource "aws_apprunner_default_auto_scaling_configuration_version" "default" {
   auto_scaling_configuration_arn = (var.restore
     ? "arn:aws:apprunner:us-east-1:123456789012:autoscalingconfiguration/DefaultConfiguration/1/00000000000000000000000000000001"
   : aws_apprunner_auto_scaling_configuration_version.default.arn)
+  # Services made after this would use it, and it could not be deleted while they are there.
+  depends_on = [aws_apprunner_service.plain, aws_apprunner_service.internal, aws_apprunner_service.code]
 }
 
 resource "aws_apprunner_observability_configuration" "tracing" {
@@ -113,6 +115,30 @@ resource "aws_apprunner_service" "internal" {
     egress_configuration {
       egress_type       = "VPC"
       vpc_connector_arn = aws_apprunner_vpc_connector.private.arn
+    }
+  }
+}
+
+# Values that apprunner.yaml takes the place of come back as they were sent all the same.
+resource "aws_apprunner_service" "code" {
+  service_name = "code"
+  source_configuration {
+    code_repository {
+      repository_url = "https://github.com/team/web"
+      source_code_version {
+        type  = "BRANCH"
+        value = "main"
+      }
+      code_configuration {
+        configuration_source = var.greeting == "" ? "REPOSITORY" : "API"
+        code_configuration_values {
+          runtime                       = "PYTHON_311"
+          build_command                 = "pip3 install --target . flask"
+          start_command                 = "python3 app.py"
+          port                          = "8000"
+          runtime_environment_variables = { GREETING = "hello" }
+        }
+      }
     }
   }
 }
