@@ -59,11 +59,11 @@ type Local struct {
 }
 
 // OpenLocal reads the description of the server in the data directory. The server need not run at
-// the moment, but must have been started once.
+// the moment, but must have been ready once since it was last started.
 func OpenLocal(data string) (Local, error) {
 	b, err := os.ReadFile(endpointsPath(data))
 	if errors.Is(err, fs.ErrNotExist) {
-		return Local{}, fmt.Errorf("no server has been started with the data directory %s", data)
+		return Local{}, fmt.Errorf("no server has been started with the data directory %s, or it is not ready yet", data)
 	}
 	if err != nil {
 		return Local{}, fmt.Errorf("read endpoints: %w", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -47,6 +48,10 @@ func Run(ctx context.Context, cfg Config, hooks Hooks, log *slog.Logger) error {
 		return err
 	}
 	defer l.release()
+	// What an earlier server has left says where it listened, which a port 0 makes untrue.
+	if err := os.Remove(endpointsPath(cfg.Data)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove old endpoints: %w", err)
+	}
 	cp, err := open(ctx, cfg, hooks, log)
 	if err != nil {
 		return err
@@ -126,6 +131,8 @@ func (cp *controlPlane) restore(ctx context.Context, up ...*once) error {
 		return fmt.Errorf("ask the router where it listens: %w", err)
 	}
 	cp.bound.Store(&addrs)
+	cp.warnMoved("http", cp.cfg.HTTP, addrs.HTTP)
+	cp.warnMoved("https", cp.cfg.HTTPS, addrs.HTTPS)
 	err = writeEndpoints(cp.cfg, endpoints{
 		Listen: reachable(cp.listener.Addr().String()), HTTP: reachable(addrs.HTTP), HTTPS: reachable(addrs.HTTPS),
 	})
@@ -136,6 +143,15 @@ func (cp *controlPlane) restore(ctx context.Context, up ...*once) error {
 	cp.log.Info("ready", "listen", cp.listener.Addr().String(), "http", addrs.HTTP, "https", addrs.HTTPS)
 	sayReady()
 	return nil
+}
+
+// warnMoved says that the router that was found listens elsewhere than it is configured to: it holds
+// connections, so it is not moved behind its users' backs.
+func (cp *controlPlane) warnMoved(name, wanted, bound string) {
+	if port(wanted) != "0" && port(wanted) != port(bound) {
+		cp.log.Warn("the router that runs listens elsewhere; `apron down` and a new start move it",
+			"listener", name, "wanted", wanted, "bound", bound)
+	}
 }
 
 // serve answers requests on the API listener. Reads and writes of whole bodies are bounded by the
