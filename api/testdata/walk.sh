@@ -5,6 +5,11 @@ command -v aws >/dev/null || exit 77
 
 # The option, not the variable alone: AWS CLI before 2.13 does not read it.
 ar() { aws --endpoint-url "$AWS_ENDPOINT_URL" apprunner "$@" --output text; }
+# AWS CLI before 2.13.20 lacks two actions and a member.
+lacks="" all=--delete-all-revisions cpu=512
+case "$(aws apprunner update-default-auto-scaling-configuration 2>&1 || true)" in
+*"nvalid choice"*) lacks=" lacks ListServicesForAutoScalingConfiguration UpdateDefaultAutoScalingConfiguration" all="" cpu="0.5 vCPU" ;;
+esac
 prefix=arn:aws:apprunner:us-east-1:123456789012
 
 [ "$(aws --endpoint-url "$AWS_ENDPOINT_URL" sts get-caller-identity --query Account --output text)" = 123456789012 ]
@@ -13,7 +18,7 @@ asc=$(ar create-auto-scaling-configuration --auto-scaling-configuration-name hig
 	--tags Key=team,Value=blue --query AutoScalingConfiguration.AutoScalingConfigurationArn)
 ar describe-auto-scaling-configuration --auto-scaling-configuration-arn "$prefix:autoscalingconfiguration/high" >/dev/null
 ar list-auto-scaling-configurations --no-latest-only >/dev/null
-ar update-default-auto-scaling-configuration --auto-scaling-configuration-arn "$prefix:autoscalingconfiguration/DefaultConfiguration/1" >/dev/null
+[ -n "$lacks" ] || ar update-default-auto-scaling-configuration --auto-scaling-configuration-arn "$prefix:autoscalingconfiguration/DefaultConfiguration/1" >/dev/null
 
 tracing=$(ar create-observability-configuration --observability-configuration-name tracing --trace-configuration Vendor=AWSXRAY \
 	--query ObservabilityConfiguration.ObservabilityConfigurationArn)
@@ -28,12 +33,12 @@ connector=$(ar create-vpc-connector --vpc-connector-name connector --subnets sub
 ar describe-vpc-connector --vpc-connector-arn "$connector" >/dev/null
 [ "$(ar list-vpc-connectors --query "VpcConnectors[?Status=='ACTIVE'].VpcConnectorArn")" = "$connector" ]
 
-ar create-service --service-name web-app --instance-configuration Cpu=512,Memory=1024 \
+ar create-service --service-name web-app --instance-configuration "Cpu=$cpu,Memory=1024" \
 	--network-configuration '{"IngressConfiguration":{"IsPubliclyAccessible":false}}' \
 	--source-configuration '{"ImageRepository":{"ImageIdentifier":"public.ecr.aws/x/web:v1","ImageRepositoryType":"ECR_PUBLIC","ImageConfiguration":{"RuntimeEnvironmentVariables":{"A":"1"}}}}' >/dev/null
 arn=$(ar list-services --query "ServiceSummaryList[?ServiceName=='web-app'].ServiceArn | [0]")
 [ "$(ar describe-service --service-arn "$arn" --query Service.Status)" = RUNNING ]
-ar list-services-for-auto-scaling-configuration --auto-scaling-configuration-arn "$prefix:autoscalingconfiguration/DefaultConfiguration" >/dev/null
+[ -n "$lacks" ] || ar list-services-for-auto-scaling-configuration --auto-scaling-configuration-arn "$prefix:autoscalingconfiguration/DefaultConfiguration" >/dev/null
 [ "$(ar update-service --service-arn "$arn" --auto-scaling-configuration-arn "$asc" \
 	--source-configuration 'ImageRepository={ImageIdentifier=public.ecr.aws/x/web:v2,ImageRepositoryType=ECR_PUBLIC}' \
 	--query Service.SourceConfiguration.ImageRepository.ImageConfiguration.RuntimeEnvironmentVariables.A)" = 1 ]
@@ -60,6 +65,6 @@ ar delete-service --service-arn "$arn" >/dev/null
 ar delete-vpc-connector --vpc-connector-arn "$connector" >/dev/null
 ar delete-observability-configuration --observability-configuration-arn "$tracing" >/dev/null
 ar delete-connection --connection-arn "$connection" >/dev/null
-[ "$(ar delete-auto-scaling-configuration --auto-scaling-configuration-arn "$prefix:autoscalingconfiguration/high" --delete-all-revisions \
+[ "$(ar delete-auto-scaling-configuration --auto-scaling-configuration-arn "$prefix:autoscalingconfiguration/high" $all \
 	--query AutoScalingConfiguration.Status)" = inactive ]
-echo "the $(aws --version | cut -d' ' -f1 | tr / ' ')"
+echo "the $(aws --version | cut -d' ' -f1 | tr / ' ')$lacks"
