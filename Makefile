@@ -25,6 +25,7 @@ endif
 # go test -timeout is per package; the longest are those that build images and kill processes.
 TEST_TIMEOUT ?= 15m
 TEST ?= ./...
+FUZZ_TIME ?= 1m
 BENCH ?= .
 BENCH_TIME ?= 1s
 # Whole services are created and deleted this often; percentiles want some.
@@ -62,6 +63,16 @@ bench: need-test build ## run all benchmarks, one package at a time (BENCH=regex
 	.ci/with-postgres $(GO) test -p 1 -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCH_TIME) -timeout 60m \
 		$$($(GO) list $(TEST) | grep -v /e2e)
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCH_RUNS) -timeout 60m ./e2e
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target (FUZZ_TIME=1m each) and 10,000 random requests for each action
+	$(GO) test ./api -run TestRandomRequests -timeout 30m -args -requests 10000
+	@for package in $$($(GO) list $(TEST)); do \
+		for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			echo "$$package $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZ_TIME) -fuzzminimizetime 20x $$package; \
+		done; \
+	done
 
 # GOFLAGS as in build, so that dependencies are compiled once for both: a third of a cold run.
 CHECKS := check-format check-lint check-vet check-rules check-generated check-modules
