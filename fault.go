@@ -20,8 +20,6 @@ const (
 	State
 	// Quota: a create call went over a quota.
 	Quota
-	// Unavailable: this server does not offer the action; Msg names it.
-	Unavailable
 )
 
 // String returns the kind's name, for logs.
@@ -35,8 +33,6 @@ func (k FaultKind) String() string {
 		return "state"
 	case Quota:
 		return "quota"
-	case Unavailable:
-		return "unavailable"
 	default:
 		return "internal"
 	}

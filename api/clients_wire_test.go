@@ -178,7 +178,7 @@ func TestW10LastPageHasNoToken(t *testing.T) {
 
 func TestW11OnlyInternalErrorsAre500(t *testing.T) {
 	for _, action := range []string{"CreateService", "ListServices", "PauseService"} {
-		for _, kind := range []apron.FaultKind{apron.Invalid, apron.NotFound, apron.State, apron.Quota, apron.Unavailable} {
+		for _, kind := range []apron.FaultKind{apron.Invalid, apron.NotFound, apron.State, apron.Quota} {
 			if name, status := api.Explain(apron.Faultf(kind, "because"), action); status != http.StatusBadRequest {
 				t.Errorf("%s %s: %s %d", action, kind, name, status)
 			}

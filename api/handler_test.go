@@ -207,7 +207,6 @@ func TestW14Faults(t *testing.T) {
 		{apron.State, "StartDeployment", "InvalidRequestException"},
 		{apron.Quota, "CreateConnection", "ServiceQuotaExceededException"},
 		{apron.Quota, "UpdateService", "InvalidRequestException"},
-		{apron.Unavailable, "PauseService", "InvalidRequestException"},
 		{apron.FaultKind(0), "PauseService", "InvalidRequestException"},
 	}
 	for _, tt := range tests {
