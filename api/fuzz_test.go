@@ -27,7 +27,7 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, action string, body []byte) {
 		if !actions[action] {
-			t.Skip()
+			return
 		}
 		in, refused, err := api.Decode(action, body)
 		if err != nil {

@@ -10,6 +10,25 @@ import (
 	"apron/store"
 )
 
+// endRollout ends a rollout and says so: done if the revision serves, failed if it does not.
+func (d *deployer) endRollout(done, failed string) endFunc {
+	return func(ctx context.Context, tx *store.Tx, op apron.Operation, ok bool) error {
+		svc, err := tx.Service(ctx, op.Service)
+		if err != nil {
+			return err
+		}
+		if err := d.settle(ctx, tx, &svc, ok); err != nil {
+			return err
+		}
+		if ok {
+			d.events(op, statusLine(svc), done)
+		} else {
+			d.tellFailure(op, svc, failed)
+		}
+		return nil
+	}
+}
+
 // settle gives a service the state it has after a rollout and writes it. Whatever serves then is
 // running and its configuration is the service's; without anything that serves the service could not
 // be created, and shows what was asked for.

@@ -25,15 +25,8 @@ func (d *deployer) endUpdate(ctx context.Context, tx *store.Tx, op apron.Operati
 	if err != nil {
 		return err
 	}
-	if err := d.settle(ctx, tx, &svc, ok); err != nil {
-		return err
-	}
-	if ok {
-		d.events(op, statusLine(svc), fmt.Sprintf("Service update completed successfully. New %s deployed.", what))
-	} else {
-		d.tellFailure(op, svc, "Service update failed. For details, see service logs.")
-	}
-	return nil
+	done := fmt.Sprintf("Service update completed successfully. New %s deployed.", what)
+	return d.endRollout(done, "Service update failed. For details, see service logs.")(ctx, tx, op, ok)
 }
 
 // deployed says what of a service an update has replaced.
