@@ -3,10 +3,12 @@ package server
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,18 +40,17 @@ func acquire(data, role string) (*lock, error) {
 		}
 		return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
 	}
-	err = errors.Join(f.Truncate(0), writeAt(f, strconv.Itoa(os.Getpid())+"\n"))
-	if err != nil {
+	// One write of a fixed length: whoever reads meanwhile finds the old holder or the new one, never
+	// less than a number.
+	if _, err := fmt.Fprintf(io.NewOffsetWriter(f, 0), "%-*d\n", pidDigits, os.Getpid()); err != nil {
 		_ = f.Close()
 		return nil, fmt.Errorf("write lock: %w", err)
 	}
 	return &lock{f: f}, nil
 }
 
-func writeAt(f *os.File, s string) error {
-	_, err := f.WriteAt([]byte(s), 0)
-	return err
-}
+// pidDigits is how many characters the number of a process takes in a lock: more than any has.
+const pidDigits = 20
 
 // release gives the role up.
 func (l *lock) release() { _ = l.f.Close() }
@@ -69,11 +70,20 @@ func holder(data, role string) (int, error) {
 	} else if !errors.Is(err, unix.EWOULDBLOCK) {
 		return 0, fmt.Errorf("lock %s: %w", f.Name(), err)
 	}
-	b := make([]byte, 32)
-	n, _ := f.ReadAt(b, 0)
-	pid, err := strconv.Atoi(strings.TrimSpace(string(b[:n])))
-	if err != nil || pid <= 1 {
-		return 0, fmt.Errorf("lock %s is held but names no process", f.Name())
+	tick := time.NewTicker(namedWithin / 100)
+	defer tick.Stop()
+	for until := time.Now().Add(namedWithin); ; <-tick.C {
+		b := make([]byte, pidDigits)
+		n, _ := f.ReadAt(b, 0)
+		pid, err := strconv.Atoi(strings.TrimSpace(string(b[:n])))
+		if err == nil && pid > 1 {
+			return pid, nil
+		}
+		if time.Now().After(until) {
+			return 0, fmt.Errorf("lock %s is held but names no process", f.Name())
+		}
 	}
-	return pid, nil
 }
+
+// namedWithin is how long the very first holder of a lock has to write its number into it.
+const namedWithin = time.Second
