@@ -8,7 +8,8 @@ type Route struct {
 	Service     ServiceID
 	ServiceName string
 	Revision    RevisionID
-	Concurrency int       // requests at a time per instance (MaxConcurrency of the auto scaling configuration)
+	Concurrency int // requests at a time per instance (MaxConcurrency of the auto scaling configuration)
+	Options     RouteOptions
 	Backends    []Backend // instances that may be sent requests; empty: every request is answered 503
 }
 

@@ -74,6 +74,9 @@ type ServiceConfiguration struct {
 	Observability *ServiceObservability // nil: never configured, not shown
 	AutoScaling   ARN                   // full ARN of an auto scaling configuration revision
 	KMSKey        string                // ARN of the customer's key; empty: Apron's own
+	// Extensions is what the service's tags asked for when its revision was made. It is no part of
+	// what a client configures or is shown.
+	Extensions Extensions
 }
 
 // SourceConfiguration says where a service's code comes from: exactly one of Image and Code.

@@ -18,19 +18,9 @@ type Tag struct {
 	Value string // 0-256 characters
 }
 
-// KnownTags returns the keys with TagPrefix that mean something on a resource of the type, sorted.
-// None does in this version.
-func KnownTags(t ResourceType) []string {
-	table := map[ResourceType][]string{
-		ResourceService:                  {},
-		ResourceAutoScalingConfiguration: {},
-	}
-	return table[t]
-}
-
 // CheckTags reports, as an Invalid Fault, what one call may not add to a resource of the type: more
-// than MaxTags tags, a key twice, or a key with TagPrefix that nobody knows, which is a mistake to
-// be told rather than kept.
+// than MaxTags tags, a key twice, or a key with TagPrefix that nobody knows or whose value is not
+// one of its, which is a mistake to be told rather than kept.
 func CheckTags(t ResourceType, tags []Tag) error {
 	if len(tags) > MaxTags {
 		return TooManyTags()
@@ -54,7 +44,11 @@ func CheckTags(t ResourceType, tags []Tag) error {
 		}
 		return Faultf(Invalid, "Unknown tag key: %s. Keys that begin with %s on a resource of type %s: %s.", tag.Key, TagPrefix, t, allowed)
 	}
-	return nil
+	if t != ResourceService {
+		return nil
+	}
+	_, err := ParseExtensions(tags)
+	return err
 }
 
 // TooManyTags returns the Invalid Fault for a resource that would get more than MaxTags tags.

@@ -32,8 +32,15 @@ func (c *Control) begin(ctx context.Context, tx *store.Tx, svc *apron.Service, t
 // candidate gives svc a new revision of its configuration as the candidate. A zero image is
 // resolved by the operation.
 func candidate(ctx context.Context, tx *store.Tx, svc *apron.Service, image apron.Image) error {
+	tags, err := tx.Tags(ctx, svc.ARN())
+	if err != nil {
+		return err
+	}
+	if svc.Config.Extensions, err = apron.ParseExtensions(tags); err != nil {
+		return err
+	}
 	svc.Candidate = apron.RevisionID(newID())
-	_, err := tx.InsertRevision(ctx, apron.Revision{
+	_, err = tx.InsertRevision(ctx, apron.Revision{
 		ID: svc.Candidate, Service: svc.ID, Config: svc.Config, Image: image, CreatedAt: tx.Now(),
 	})
 	if err != nil {

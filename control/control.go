@@ -24,6 +24,8 @@ type Config struct {
 	Wake   func() // tells the operation runner that there is work; must not block
 	// Deadline returns how long an operation of a type may take before it fails.
 	Deadline func(apron.OperationType) time.Duration
+	// Retagged is told of services whose tags have changed; it must not block. nil: nobody is told.
+	Retagged func(apron.ServiceID)
 	Log      *slog.Logger // nil: nothing is logged
 
 	Quotas apron.Quotas // the zero value bounds nothing; see apron.DefaultQuotas
@@ -41,6 +43,9 @@ type Control struct {
 
 // New returns a Control that does nothing until one of its methods is called.
 func New(cfg Config) *Control {
+	if cfg.Retagged == nil {
+		cfg.Retagged = func(apron.ServiceID) {}
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}

@@ -36,6 +36,10 @@ func (c *Control) CreateService(ctx context.Context, scope apron.Scope, in NewSe
 		if err := apron.CheckTags(apron.ResourceService, in.Tags); err != nil {
 			return err
 		}
+		var err error
+		if config.Extensions, err = apron.ParseExtensions(in.Tags); err != nil {
+			return err
+		}
 		if err := c.resolveReferences(ctx, tx, scope, &config, in.AutoScalingARN); err != nil {
 			return err
 		}

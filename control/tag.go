@@ -38,9 +38,9 @@ func taggable(ctx context.Context, from existence, scope apron.Scope, arn string
 // TagResource adds tags to the resource of a full ARN; a key it has keeps its place and gets the new
 // value. Faults: Invalid, NotFound.
 func (c *Control) TagResource(ctx context.Context, scope apron.Scope, arn string, tags []apron.Tag) error {
-	err := c.cfg.Store.Tx(ctx, func(tx *store.Tx) error {
-		a, err := taggable(ctx, tx, scope, arn)
-		if err != nil {
+	var a apron.ARN
+	err := c.cfg.Store.Tx(ctx, func(tx *store.Tx) (err error) {
+		if a, err = taggable(ctx, tx, scope, arn); err != nil {
 			return err
 		}
 		if err := apron.CheckTags(a.Type, tags); err != nil {
@@ -61,15 +61,23 @@ func (c *Control) TagResource(ctx context.Context, scope apron.Scope, arn string
 	if err != nil {
 		return fmt.Errorf("tag resource: %w", err)
 	}
+	c.retagged(a)
 	return nil
+}
+
+// retagged tells whoever acts on tags.
+func (c *Control) retagged(a apron.ARN) {
+	if a.Type == apron.ResourceService {
+		c.cfg.Retagged(apron.ServiceID(a.ID))
+	}
 }
 
 // UntagResource removes the tags with the keys from the resource of a full ARN. Keys it does not
 // have are left out. Faults: Invalid, NotFound.
 func (c *Control) UntagResource(ctx context.Context, scope apron.Scope, arn string, keys []string) error {
-	err := c.cfg.Store.Tx(ctx, func(tx *store.Tx) error {
-		a, err := taggable(ctx, tx, scope, arn)
-		if err != nil {
+	var a apron.ARN
+	err := c.cfg.Store.Tx(ctx, func(tx *store.Tx) (err error) {
+		if a, err = taggable(ctx, tx, scope, arn); err != nil {
 			return err
 		}
 		return tx.DeleteTags(ctx, a, keys)
@@ -77,6 +85,7 @@ func (c *Control) UntagResource(ctx context.Context, scope apron.Scope, arn stri
 	if err != nil {
 		return fmt.Errorf("untag resource: %w", err)
 	}
+	c.retagged(a)
 	return nil
 }
 

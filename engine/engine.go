@@ -13,6 +13,7 @@ package engine
 
 import (
 	"context"
+	"time"
 
 	"apron"
 )
@@ -30,6 +31,8 @@ type Spec struct {
 	MilliCPU    int      // CPU limit, thousandths of a core
 	MemoryMiB   int      // memory limit
 	HealthCheck apron.HealthCheck
+	Runtime     string        // empty: the driver's default; or apron.RuntimeGVisor
+	StopTimeout time.Duration // from SIGTERM to SIGKILL; 0: the driver's default, 30 s
 }
 
 // Engine keeps instances of revisions alive. All methods are safe for concurrent use and

@@ -62,6 +62,7 @@ type Fleet struct {
 	changed   chan struct{}                       // closed, and replaced, at every change of the above
 	wanted    uint64                              // generation of the routes; grows with every change of them
 	published uint64                              // newest generation the router has applied
+	stale     map[apron.ServiceID]bool            // services whose options are to be read again
 }
 
 // serving is one service's route in the making.
@@ -84,6 +85,7 @@ func New(cfg Config) *Fleet {
 		restored:  make(chan struct{}),
 		instances: map[apron.InstanceID]apron.Instance{},
 		serving:   map[apron.ServiceID]*serving{},
+		stale:     map[apron.ServiceID]bool{},
 		changed:   make(chan struct{}),
 	}
 }
@@ -96,6 +98,7 @@ func (f *Fleet) Run(ctx context.Context) error {
 	g.Go(func() error { return f.cfg.Engine.Watch(ctx, f.sync, f.observe) })
 	g.Go(func() error { return f.publish(ctx) })
 	g.Go(func() error { return f.tidy(ctx) })
+	g.Go(func() error { return f.refresh(ctx) })
 	err := g.Wait()
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		return nil
@@ -139,8 +142,12 @@ func (f *Fleet) Serve(ctx context.Context, svc apron.Service, rev apron.Revision
 	if err != nil {
 		return fmt.Errorf("read auto scaling configuration: %w", err)
 	}
+	options, err := f.options(ctx, svc)
+	if err != nil {
+		return err
+	}
 	for {
-		generation, ok := f.route(svc, rev, asc.MaxConcurrency, asc.MinSize)
+		generation, ok := f.route(svc, rev, options, asc.MaxConcurrency, asc.MinSize)
 		if ok {
 			return f.awaitPublished(ctx, generation)
 		}

@@ -110,7 +110,7 @@ func (f *Fleet) logChange(i apron.Instance) {
 // failed. "Runs but is not healthy" has the whole start window; a process that ends has failed
 // (reference/behaviour.md §1.3).
 func (f *Fleet) awaitReady(ctx context.Context, rev apron.Revision, n int) error {
-	window, cancel := context.WithTimeoutCause(ctx, f.cfg.StartWindow, errStartWindow)
+	window, cancel := context.WithTimeoutCause(ctx, f.startWindow(rev), errStartWindow)
 	defer cancel()
 	for {
 		f.mu.Lock()
@@ -144,6 +144,14 @@ func (f *Fleet) awaitReady(ctx context.Context, rev apron.Revision, n int) error
 	}
 }
 
+// startWindow is how long the revision's instances may take to become healthy.
+func (f *Fleet) startWindow(rev apron.Revision) time.Duration {
+	if d := rev.Config.Extensions.StartTimeout; d > 0 {
+		return d
+	}
+	return f.cfg.StartWindow
+}
+
 var errStartWindow = errors.New("start window ended")
 
 // notHealthy says that the instances run but did not pass their health check in time.
@@ -154,7 +162,7 @@ func (f *Fleet) notHealthy(rev apron.Revision, last *apron.Failure) error {
 		where = fmt.Sprintf("protocol `%s` [Path: '%s'], [Port: '%s']", check.Protocol, check.Path, port)
 	}
 	msg := fmt.Sprintf("Health check failed on %s for %s. Check your configured port number. For more information, see the application logs.",
-		where, f.cfg.StartWindow.Round(time.Second))
+		where, f.startWindow(rev).Round(time.Second))
 	if last != nil {
 		msg += " " + last.Detail()
 	}

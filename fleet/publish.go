@@ -80,14 +80,16 @@ func (f *Fleet) table() (apron.RouteTable, uint64, <-chan struct{}) {
 //
 // A revision that serves already keeps its backends: some may be known from the router alone, while
 // the engine is still finding them again.
-func (f *Fleet) route(svc apron.Service, revision apron.Revision, concurrency, need int) (generation uint64, ok bool) {
+func (f *Fleet) route(
+	svc apron.Service, revision apron.Revision, options apron.RouteOptions, concurrency, need int,
+) (generation uint64, ok bool) {
 	rev := revision.ID
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s := &serving{
 		route: apron.Route{
 			Hosts: hosts(svc, revision.Config.Network), Service: svc.ID, ServiceName: svc.Name,
-			Revision: rev, Concurrency: concurrency,
+			Revision: rev, Concurrency: concurrency, Options: options,
 		},
 		backends: map[apron.InstanceID]apron.Backend{},
 	}
@@ -124,7 +126,7 @@ func hosts(svc apron.Service, network apron.NetworkConfiguration) []string {
 // equalRoutes compares routes without their backends.
 func equalRoutes(a, b apron.Route) bool {
 	return slices.Equal(a.Hosts, b.Hosts) && a.Service == b.Service && a.ServiceName == b.ServiceName &&
-		a.Revision == b.Revision && a.Concurrency == b.Concurrency
+		a.Revision == b.Revision && a.Concurrency == b.Concurrency && a.Options == b.Options
 }
 
 // awaitPublished returns when the router uses the routes of the generation or newer ones.

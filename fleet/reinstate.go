@@ -38,7 +38,11 @@ func (f *Fleet) Reinstate(ctx context.Context, svc apron.Service, rev apron.Revi
 			f.cfg.Log.Warn("going back to a revision that is not ready", "service", svc.ID, "revision", rev.ID, "err", err)
 		}
 	}
-	generation, _ := f.route(svc, rev, asc.MaxConcurrency, 0)
+	options, err := f.options(ctx, svc)
+	if err != nil {
+		return err
+	}
+	generation, _ := f.route(svc, rev, options, asc.MaxConcurrency, 0)
 	return f.awaitPublished(ctx, generation)
 }
 

@@ -124,7 +124,11 @@ func (f *Fleet) restoreRevision(
 		return fmt.Errorf("read auto scaling configuration: %w", err)
 	}
 	if id == routed {
-		f.route(svc, rev, asc.MaxConcurrency, 0)
+		options, err := f.options(ctx, svc)
+		if err != nil {
+			return err
+		}
+		f.route(svc, rev, options, asc.MaxConcurrency, 0)
 		f.seed(svc.ID, id, last)
 	}
 	want := spec(svc, rev)

@@ -19,6 +19,7 @@ func spec(svc apron.Service, rev apron.Revision) engine.Spec {
 		Env:     environment(svc.Scope.Region, run),
 		Port:    run.PortNumber(), MilliCPU: rev.Config.Instance.MilliCPU, MemoryMiB: rev.Config.Instance.MemoryMiB,
 		HealthCheck: rev.Config.HealthCheck,
+		Runtime:     rev.Config.Extensions.Runtime, StopTimeout: rev.Config.Extensions.StopTimeout,
 	}
 }
 

@@ -194,7 +194,7 @@ func (cp *controlPlane) openAPI(hooks Hooks) {
 		AfterStep: hooks.AfterStep,
 	})
 	cp.control = control.New(control.Config{
-		Store: cp.store, Domain: cp.cfg.Domain, Wake: cp.runner.Wake, Deadline: deploy.Deadline,
+		Store: cp.store, Domain: cp.cfg.Domain, Wake: cp.runner.Wake, Deadline: deploy.Deadline, Retagged: cp.fleet.Refresh,
 		Quotas: cp.cfg.quotas(), SimulateValidation: control.LocalDomain(cp.cfg.Domain), Log: cp.log.With("part", "control"),
 	})
 	cp.api = api.New(api.Config{

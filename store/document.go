@@ -20,6 +20,7 @@ type configDocument struct {
 	Observability *observabilityDocument `json:"observability,omitempty"`
 	AutoScaling   string                 `json:"auto_scaling,omitempty"` // full ARN
 	KMSKey        string                 `json:"kms_key,omitempty"`
+	Extensions    *extensionsDocument    `json:"extensions,omitempty"` // absent: the zero value
 }
 
 type sourceDocument struct {
@@ -83,6 +84,23 @@ type observabilityDocument struct {
 	Configuration string `json:"configuration,omitempty"`
 }
 
+type extensionsDocument struct {
+	StartTimeoutMillis int64                `json:"start_timeout_ms,omitempty"`
+	StopTimeoutMillis  int64                `json:"stop_timeout_ms,omitempty"`
+	Runtime            string               `json:"runtime,omitempty"`
+	Dockerfile         string               `json:"dockerfile,omitempty"`
+	Route              routeOptionsDocument `json:"route"`
+}
+
+type routeOptionsDocument struct {
+	RequestTimeoutMillis int64  `json:"request_timeout_ms,omitempty"`
+	Queue                int    `json:"queue,omitempty"`
+	QueueTimeoutMillis   int64  `json:"queue_timeout_ms,omitempty"`
+	NoWebSocket          bool   `json:"no_websocket,omitempty"`
+	Protocol             string `json:"protocol,omitempty"`
+	AccessLog            bool   `json:"access_log,omitempty"`
+}
+
 // encodeConfig returns the stored form of c. The same configuration always gives the same bytes. A
 // NUL character, which no process can be given and Postgres cannot look past, is an Invalid Fault.
 func encodeConfig(c apron.ServiceConfiguration) (string, error) {
@@ -98,6 +116,7 @@ func encodeConfig(c apron.ServiceConfiguration) (string, error) {
 		Observability: (*observabilityDocument)(c.Observability),
 		AutoScaling:   scalingColumn(c.AutoScaling),
 		KMSKey:        c.KMSKey,
+		Extensions:    encodeExtensions(c.Extensions),
 	}
 	b, err := json.Marshal(doc)
 	if err != nil {
@@ -139,6 +158,37 @@ func encodeSource(s apron.SourceConfiguration) sourceDocument {
 	return doc
 }
 
+func encodeExtensions(e apron.Extensions) *extensionsDocument {
+	if e == (apron.Extensions{}) {
+		return nil
+	}
+	return &extensionsDocument{
+		StartTimeoutMillis: e.StartTimeout.Milliseconds(), StopTimeoutMillis: e.StopTimeout.Milliseconds(),
+		Runtime: e.Runtime, Dockerfile: e.Dockerfile,
+		Route: routeOptionsDocument{
+			RequestTimeoutMillis: e.Route.RequestTimeout.Milliseconds(),
+			Queue:                e.Route.Queue, QueueTimeoutMillis: e.Route.QueueTimeout.Milliseconds(),
+			NoWebSocket: e.Route.NoWebSocket, Protocol: e.Route.Protocol, AccessLog: e.Route.AccessLog,
+		},
+	}
+}
+
+func decodeExtensions(doc *extensionsDocument) apron.Extensions {
+	if doc == nil {
+		return apron.Extensions{}
+	}
+	return apron.Extensions{
+		StartTimeout: time.Duration(doc.StartTimeoutMillis) * time.Millisecond,
+		StopTimeout:  time.Duration(doc.StopTimeoutMillis) * time.Millisecond,
+		Runtime:      doc.Runtime, Dockerfile: doc.Dockerfile,
+		Route: apron.RouteOptions{
+			RequestTimeout: time.Duration(doc.Route.RequestTimeoutMillis) * time.Millisecond,
+			Queue:          doc.Route.Queue, QueueTimeout: time.Duration(doc.Route.QueueTimeoutMillis) * time.Millisecond,
+			NoWebSocket: doc.Route.NoWebSocket, Protocol: doc.Route.Protocol, AccessLog: doc.Route.AccessLog,
+		},
+	}
+}
+
 // decodeConfig reads what encodeConfig made, now or in an older version. Errors never quote the
 // document: it holds secrets.
 func decodeConfig(stored []byte) (apron.ServiceConfiguration, error) {
@@ -158,6 +208,7 @@ func decodeConfig(stored []byte) (apron.ServiceConfiguration, error) {
 		Network:       apron.NetworkConfiguration(doc.Network),
 		Observability: (*apron.ServiceObservability)(doc.Observability),
 		KMSKey:        doc.KMSKey,
+		Extensions:    decodeExtensions(doc.Extensions),
 	}
 	if doc.AutoScaling != "" {
 		arn, err := apron.ParseARN(doc.AutoScaling)
