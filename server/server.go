@@ -167,7 +167,7 @@ func (cp *controlPlane) openFleet() error {
 	})
 	cp.fleet = fleet.New(fleet.Config{
 		Store: cp.store, Engine: cp.engine, Router: cp.edge, Log: cp.log.With("part", "fleet"),
-		StartWindow: cp.cfg.StartWindow,
+		StartWindow: cp.cfg.StartWindow, Revisions: cp.cfg.Revisions,
 	})
 	return nil
 }
