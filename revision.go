@@ -20,6 +20,10 @@ type Revision struct {
 	CopyOf  int    // number of the revision a rollback made it from; 0: none
 }
 
+// Version names what of the service's source the revision runs, as a push does: the digest of its
+// image. It is empty until the operation has resolved it.
+func (r Revision) Version() string { return r.Image.Digest }
+
 // RevisionOutcome is what became of a revision's deployment.
 type RevisionOutcome string
 

@@ -58,6 +58,7 @@ func (w *world) boot(s sabotage) {
 	plans := deploy.Plans(deploy.Config{Store: w.store, Fleet: p.fleet, Images: w.images, Logs: w.logs, Log: log})
 	cfg := operation.Config{
 		Store: w.store, Plans: plans, Name: "test", Log: log, Backoff: time.Millisecond, MaxBackoff: 10 * time.Millisecond,
+		Ended: func(apron.Operation) { p.OperationEnded() },
 	}
 	if s != nil {
 		s(cancel, plans, &cfg)
@@ -83,6 +84,7 @@ func (w *world) boot(s sabotage) {
 		w.Fatal(err)
 	}
 	part("runner", runner.Run)
+	part("control", p.Run)
 }
 
 // crashIn makes the control plane end in the step of the plan: after its effect, before its

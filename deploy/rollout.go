@@ -83,7 +83,10 @@ func (d *deployer) resolve(ctx context.Context, op apron.Operation) error {
 		return fmt.Errorf("resolve image %s: %w", image.Identifier, err)
 	}
 	return d.Store.Tx(ctx, func(tx *store.Tx) error {
-		return tx.SetRevisionImage(ctx, rev.ID, resolved)
+		if err := tx.SetRevisionImage(ctx, rev.ID, resolved); err != nil {
+			return err
+		}
+		return tx.NoteVersion(ctx, svc.ID, resolved.Digest)
 	})
 }
 
