@@ -47,7 +47,9 @@ func TestRollbackNeedsNoRegistry(t *testing.T) {
 	h := newHome(t)
 	image := h.push(t)
 	svc := h.running(t, input("web1", image, map[string]string{"VERSION": "one"}))
-	h.updated(t, svc, image, map[string]string{"VERSION": "two"})
+	if svc := h.updated(t, svc, image, map[string]string{"VERSION": "two"}); svc.Status != types.ServiceStatusRunning {
+		t.Errorf("after an update: %s", svc.Status)
+	}
 	h.updated(t, svc, image, map[string]string{"MODE": "exit", "CODE": "9"})
 	h.unpush(t)
 	if left := h.instances(t); len(left) != 1 {
