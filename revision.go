@@ -6,7 +6,7 @@ import "time"
 type RevisionID string
 
 // Revision is an immutable version of a service: the whole configuration and the exact image its
-// instances run. Create, update and deployment each make one; a deployment makes it serve.
+// instances run. Create, update, deployment and rollback each make one; a deployment makes it serve.
 type Revision struct {
 	ID        RevisionID
 	Service   ServiceID
@@ -14,7 +14,31 @@ type Revision struct {
 	Config    ServiceConfiguration
 	Image     Image // zero until the operation has resolved it
 	CreatedAt time.Time
+
+	Outcome RevisionOutcome
+	Reason  string // why its deployment failed, safe to show to the user; empty unless it did
+	CopyOf  int    // number of the revision a rollback made it from; 0: none
 }
+
+// Version names what of the service's source the revision runs, as a push does: the digest of its
+// image. It is empty until the operation has resolved it.
+func (r Revision) Version() string { return r.Image.Digest }
+
+// RevisionOutcome is what became of a revision's deployment.
+type RevisionOutcome string
+
+// The outcomes.
+const (
+	RevisionPending    RevisionOutcome = ""            // its deployment has not ended
+	RevisionDeployed   RevisionOutcome = "DEPLOYED"    // it serves, or is kept by a service that is paused
+	RevisionSuperseded RevisionOutcome = "SUPERSEDED"  // it served until another took its place
+	RevisionRolledBack RevisionOutcome = "ROLLED_BACK" // its deployment failed, and what served before serves on
+	RevisionFailed     RevisionOutcome = "FAILED"      // its deployment failed, with nothing to go back to
+)
+
+// Served reports whether the revision was deployed with success, now or before: one that can be
+// gone back to.
+func (o RevisionOutcome) Served() bool { return o == RevisionDeployed || o == RevisionSuperseded }
 
 // Image is an image pinned by content.
 type Image struct {

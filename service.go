@@ -104,6 +104,13 @@ type ImageRepository struct {
 	Run        RunConfiguration
 }
 
+// FollowedImage is an image whose pushes deploy a service: AutoDeployments is set.
+type FollowedImage struct {
+	Service    ServiceID
+	Scope      Scope
+	Identifier string // as in ImageRepository; one with a digest never changes
+}
+
 // CodeRepository is source code as the client named it, and how to build and run it.
 type CodeRepository struct {
 	URL                 string

@@ -88,6 +88,7 @@ func New(cfg Config) *Handler {
 	return &Handler{cfg: cfg, endpoints: map[string]endpoint{
 		appRunnerName: {newAppRunner(cfg.Control), jsonType},
 		stsName:       {sts{}, xmlType},
+		ExtensionName: {extension{cfg.Control}, jsonType},
 	}}
 }
 

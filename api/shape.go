@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"math"
 	"reflect"
 	"strconv"
@@ -82,6 +83,16 @@ func encode(v any) ([]byte, error) {
 // Timestamp is a time on the wire: a JSON number of seconds since 1970, with milliseconds as its
 // fraction (service model, shape Timestamp; SDKs reject anything but a number).
 type Timestamp struct{ time.Time }
+
+// UnmarshalJSON decodes epoch seconds, for those who read what MarshalJSON wrote.
+func (t *Timestamp) UnmarshalJSON(b []byte) error {
+	seconds, err := strconv.ParseFloat(string(b), 64)
+	if err != nil || math.IsNaN(seconds) || math.Abs(seconds) > 1<<40 {
+		return errors.New("a time is not a number of seconds")
+	}
+	t.Time = time.UnixMilli(int64(math.Round(seconds * 1000))).UTC()
+	return nil
+}
 
 // MarshalJSON encodes t as epoch seconds. What is finer than a millisecond is dropped.
 func (t Timestamp) MarshalJSON() ([]byte, error) {

@@ -32,6 +32,11 @@ func (c *Control) begin(ctx context.Context, tx *store.Tx, svc *apron.Service, t
 // candidate gives svc a new revision of its configuration as the candidate. A zero image is
 // resolved by the operation.
 func candidate(ctx context.Context, tx *store.Tx, svc *apron.Service, image apron.Image) error {
+	return candidateOf(ctx, tx, svc, image, 0)
+}
+
+// candidateOf is candidate for a revision that repeats the one with the number copied; 0: none.
+func candidateOf(ctx context.Context, tx *store.Tx, svc *apron.Service, image apron.Image, copied int) error {
 	tags, err := tx.Tags(ctx, svc.ARN())
 	if err != nil {
 		return err
@@ -41,7 +46,7 @@ func candidate(ctx context.Context, tx *store.Tx, svc *apron.Service, image apro
 	}
 	svc.Candidate = apron.RevisionID(newID())
 	_, err = tx.InsertRevision(ctx, apron.Revision{
-		ID: svc.Candidate, Service: svc.ID, Config: svc.Config, Image: image, CreatedAt: tx.Now(),
+		ID: svc.Candidate, Service: svc.ID, Config: svc.Config, Image: image, CopyOf: copied, CreatedAt: tx.Now(),
 	})
 	if err != nil {
 		return fmt.Errorf("insert revision: %w", err)

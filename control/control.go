@@ -39,6 +39,7 @@ type Config struct {
 type Control struct {
 	cfg  Config
 	walk chan struct{} // holds one element when Run is to look for due statuses
+	push chan struct{} // holds one element when Run is to look for pushes that wait
 }
 
 // New returns a Control that does nothing until one of its methods is called.
@@ -52,7 +53,7 @@ func New(cfg Config) *Control {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Control{cfg: cfg, walk: make(chan struct{}, 1)}
+	return &Control{cfg: cfg, walk: make(chan struct{}, 1), push: make(chan struct{}, 1)}
 }
 
 // Page is a position in a list and how much of it is wanted.

@@ -20,6 +20,8 @@ type lifecycle struct {
 	arn   string
 	id    apron.ServiceID
 	wakes int
+	// onWake is called for each wake; nil: wakes are counted.
+	onWake func()
 }
 
 // newLifecycle makes the service and gives it the status.
@@ -27,7 +29,7 @@ func newLifecycle(t *testing.T, s *store.Store, status apron.ServiceStatus, chan
 	t.Helper()
 	l := &lifecycle{store: s, scope: apron.Scope{Account: "123456789012", Region: "us-east-1"}}
 	l.Control = control.New(control.Config{
-		Store: s, Domain: "apron.example.com", Wake: func() { l.wakes++ },
+		Store: s, Domain: "apron.example.com", Wake: func() { l.woken() },
 		Deadline: func(apron.OperationType) time.Duration { return time.Minute }, Log: slog.New(slog.DiscardHandler),
 	})
 	config := imageConfiguration()
@@ -49,6 +51,14 @@ func newLifecycle(t *testing.T, s *store.Store, status apron.ServiceStatus, chan
 		}
 	})
 	return l
+}
+
+func (l *lifecycle) woken() {
+	if l.onWake != nil {
+		l.onWake()
+		return
+	}
+	l.wakes++
 }
 
 // end ends the open operation.

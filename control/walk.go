@@ -18,12 +18,13 @@ const (
 	maxRetry   = time.Minute
 )
 
-// Run moves the statuses of VPC ingress connections and custom domains on when they are due, until
-// ctx is done; it then returns ctx's error. What is due is in the store, so another Run goes on
+// Run moves the statuses of VPC ingress connections and custom domains on when they are due, and
+// deploys the pushes that had to wait for an operation, until ctx is done; it then returns ctx's error. What is due is in the store, so another Run goes on
 // where one ended, however it ended; several may run at once, on other machines too.
 func (c *Control) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return c.walkOn(ctx) })
+	g.Go(func() error { return c.deployPushes(ctx) })
 	g.Go(func() error { return c.listen(ctx) })
 	return g.Wait()
 }
@@ -68,7 +69,7 @@ func (c *Control) walkOn(ctx context.Context) error {
 // listen wakes Run for what other processes write.
 func (c *Control) listen(ctx context.Context) error {
 	for pause := firstRetry; ; pause = min(2*pause, maxRetry) {
-		err := c.cfg.Store.Wakes(ctx, func() { pause = firstRetry; c.wakeWalk() })
+		err := c.cfg.Store.Wakes(ctx, func() { pause = firstRetry; c.wakeWalk(); c.OperationEnded() })
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}

@@ -52,7 +52,7 @@ func (w *world) wantSettled(id apron.ServiceID, n int) {
 	if diff := cmp.Diff(rev.Config, svc.Config); diff != "" {
 		w.Errorf("the service does not show what serves (-revision +service):\n%s", diff)
 	}
-	w.wantEngine(map[apron.RevisionID]int{svc.Active: n})
+	w.wantHistory(svc, n)
 	table, err := w.plane.client.Table(w.Context())
 	if err != nil {
 		w.Fatal(err)
@@ -60,6 +60,28 @@ func (w *world) wantSettled(id apron.ServiceID, n int) {
 	if len(table.Routes) != 1 || table.Routes[0].Revision != svc.Active || len(table.Routes[0].Backends) != n {
 		w.Errorf("the router has %+v, want revision %s with %d instances", table.Routes, svc.Active, n)
 	}
+}
+
+// wantHistory checks that one revision of the service is the deployed one, that all others have an
+// outcome too, and that of those the engine has what can be gone back to, and nothing that runs.
+func (w *world) wantHistory(svc apron.Service, n int) {
+	w.Helper()
+	revisions, err := w.store.Revisions(w.Context(), svc.ID)
+	if err != nil {
+		w.Fatal(err)
+	}
+	want := map[apron.RevisionID]int{svc.Active: n}
+	for _, rev := range revisions {
+		switch {
+		case (rev.ID == svc.Active) != (rev.Outcome == apron.RevisionDeployed), rev.Outcome == apron.RevisionPending:
+			w.Errorf("revision %d is %q, while %s serves", rev.Number, rev.Outcome, svc.Active)
+		case rev.Outcome == apron.RevisionSuperseded:
+			want[rev.ID] = 0
+		case !rev.Outcome.Served() && rev.Reason == "":
+			w.Errorf("revision %d is %s without a reason", rev.Number, rev.Outcome)
+		}
+	}
+	w.wantEngine(want)
 }
 
 // wantEvents compares the service's event lines after the first from ones.

@@ -39,7 +39,7 @@ func (d *deployer) unroute(ctx context.Context, op apron.Operation) error {
 
 // retireAll drains and removes every revision of the service.
 func (d *deployer) retireAll(ctx context.Context, op apron.Operation) error {
-	return d.Fleet.RetireOthers(ctx, op.Service, "")
+	return d.Fleet.RetireAll(ctx, op.Service)
 }
 
 func (d *deployer) endDelete(ctx context.Context, tx *store.Tx, op apron.Operation, ok bool) error {

@@ -17,7 +17,7 @@ func (d *deployer) endRollout(done, failed string) endFunc {
 		if err != nil {
 			return err
 		}
-		if err := d.settle(ctx, tx, &svc, ok); err != nil {
+		if err := d.settle(ctx, tx, &svc, op, ok); err != nil {
 			return err
 		}
 		if ok {
@@ -29,10 +29,13 @@ func (d *deployer) endRollout(done, failed string) endFunc {
 	}
 }
 
-// settle gives a service the state it has after a rollout and writes it. Whatever serves then is
-// running and its configuration is the service's; without anything that serves the service could not
-// be created, and shows what was asked for.
-func (d *deployer) settle(ctx context.Context, tx *store.Tx, svc *apron.Service, ok bool) error {
+// settle gives a service the state it has after a rollout and writes it, with the outcome of the
+// revisions concerned. Whatever serves then is running and its configuration is the service's; without
+// anything that serves the service could not be created, and shows what was asked for.
+func (d *deployer) settle(ctx context.Context, tx *store.Tx, svc *apron.Service, op apron.Operation, ok bool) error {
+	if err := recordOutcomes(ctx, tx, *svc, op, ok); err != nil {
+		return err
+	}
 	svc.Status, svc.Candidate = apron.ServiceRunning, ""
 	switch {
 	case svc.Active == "":
@@ -45,6 +48,24 @@ func (d *deployer) settle(ctx context.Context, tx *store.Tx, svc *apron.Service,
 		svc.Config = active.Config
 	}
 	return tx.UpdateService(ctx, *svc)
+}
+
+// recordOutcomes records what became of the operation's revision and of the one that served before it.
+// A revision that could not be gone back from serves, whatever went wrong.
+func recordOutcomes(ctx context.Context, tx *store.Tx, svc apron.Service, op apron.Operation, ok bool) error {
+	switch {
+	case !ok && svc.Active == "":
+		return tx.SetRevisionOutcome(ctx, op.Revision, apron.RevisionFailed, op.Reason)
+	case !ok && svc.Active != op.Revision:
+		return tx.SetRevisionOutcome(ctx, op.Revision, apron.RevisionRolledBack, op.Reason)
+	}
+	if err := tx.SetRevisionOutcome(ctx, op.Revision, apron.RevisionDeployed, op.Reason); err != nil {
+		return err
+	}
+	if svc.Candidate == "" || svc.Candidate == op.Revision {
+		return nil
+	}
+	return tx.SetRevisionOutcome(ctx, svc.Candidate, apron.RevisionSuperseded, "")
 }
 
 // tellFailure says why a rollout failed and what has become of the service.

@@ -15,6 +15,7 @@ import (
 	"apron"
 	"apron/control"
 	"apron/engine/enginetest"
+	"apron/fleet"
 	"apron/logs"
 	"apron/router"
 	"apron/store"
@@ -64,6 +65,7 @@ type world struct {
 	images *images
 	socket string
 	plane  *plane // the one that is up
+	change func(*fleet.Config)
 	http   *http.Client
 	scope  apron.Scope
 }

@@ -50,7 +50,7 @@ func (w *world) wantPaused(before, after apron.Service) {
 	if diff := cmp.Diff(before.Config, after.Config); diff != "" {
 		w.Errorf("configuration (-before +after):\n%s", diff)
 	}
-	w.wantEngine(map[apron.RevisionID]int{before.Active: 0})
+	w.wantHistory(after, 0)
 	if left := w.plane.fleet.Instances(before.Active); len(left) != 0 {
 		w.Errorf("instances are left: %+v", left)
 	}

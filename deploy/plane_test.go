@@ -28,6 +28,13 @@ type plane struct {
 // sabotage changes what operations do. crash ends the control plane at once, from inside a step.
 type sabotage func(crash func(), plans map[apron.OperationType]operation.Plan, cfg *operation.Config)
 
+// reach starts the control plane again, now and from then on with a fleet configured otherwise.
+func (w *world) reach(change func(*fleet.Config)) {
+	w.Helper()
+	w.change = change
+	w.boot(nil)
+}
+
 // boot starts a control plane in place of the one before.
 func (w *world) boot(s sabotage) {
 	w.Helper()
@@ -40,13 +47,18 @@ func (w *world) boot(s sabotage) {
 		log = slog.New(slog.NewTextHandler(w.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	}
 	p := &plane{done: ctx.Done(), client: router.NewClient(router.ClientConfig{Socket: w.socket, Log: log})}
-	p.fleet = fleet.New(fleet.Config{
+	outfit := fleet.Config{
 		Store: w.store, Engine: w.engine, Router: p.client, Log: log,
 		StartWindow: 5 * time.Second, DrainTimeout: patience,
-	})
+	}
+	if w.change != nil {
+		w.change(&outfit)
+	}
+	p.fleet = fleet.New(outfit)
 	plans := deploy.Plans(deploy.Config{Store: w.store, Fleet: p.fleet, Images: w.images, Logs: w.logs, Log: log})
 	cfg := operation.Config{
 		Store: w.store, Plans: plans, Name: "test", Log: log, Backoff: time.Millisecond, MaxBackoff: 10 * time.Millisecond,
+		Ended: func(apron.Operation) { p.OperationEnded() },
 	}
 	if s != nil {
 		s(cancel, plans, &cfg)
@@ -72,6 +84,7 @@ func (w *world) boot(s sabotage) {
 		w.Fatal(err)
 	}
 	part("runner", runner.Run)
+	part("control", p.Run)
 }
 
 // crashIn makes the control plane end in the step of the plan: after its effect, before its

@@ -63,6 +63,9 @@ func (d *deployer) resolve(ctx context.Context, op apron.Operation) error {
 		statusLine(svc), started,
 		fmt.Sprintf("Deployment with ID : %s started. Triggering event : %s", logs.ShortID(op.ID), trigger),
 		artifact(rev.Config.Source))
+	if rev.CopyOf != 0 {
+		d.events(op, fmt.Sprintf("Going back to revision %d.", rev.CopyOf))
+	}
 	image := rev.Config.Source.Image
 	if image == nil {
 		return apron.Faultf(apron.Invalid, "Building from source code is not available yet in this version of Apron.")
@@ -80,7 +83,10 @@ func (d *deployer) resolve(ctx context.Context, op apron.Operation) error {
 		return fmt.Errorf("resolve image %s: %w", image.Identifier, err)
 	}
 	return d.Store.Tx(ctx, func(tx *store.Tx) error {
-		return tx.SetRevisionImage(ctx, rev.ID, resolved)
+		if err := tx.SetRevisionImage(ctx, rev.ID, resolved); err != nil {
+			return err
+		}
+		return tx.NoteVersion(ctx, svc.ID, resolved.Digest)
 	})
 }
 

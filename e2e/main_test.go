@@ -51,13 +51,17 @@ func playRole(role string, args []string) error {
 	flags := flag.NewFlagSet(role, flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	given := map[string]*string{}
-	for _, name := range []string{"data", "listen", "http", "https", "start-window", "store"} {
+	for _, name := range []string{"data", "listen", "http", "https", "start-window", "store", "poll-interval"} {
 		given[name] = flags.String(name, "", "")
 	}
+	mirrors := flags.String("mirrors", "", "") // HOST=URL
 	if err := flags.Parse(args); err != nil {
 		return fmt.Errorf("parse flags: %w", err)
 	}
 	set := map[string]any{}
+	if host, url, ok := strings.Cut(*mirrors, "="); ok {
+		set["mirrors"] = map[string]any{host: url}
+	}
 	for name, value := range given {
 		if *value != "" {
 			set[name] = *value

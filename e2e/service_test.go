@@ -8,9 +8,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/apprunner/types"
-	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"apron/server"
 )
@@ -110,18 +107,7 @@ func TestCrashedInstanceIsReplaced(t *testing.T) {
 func TestMovedTagChangesNothing(t *testing.T) {
 	h := newHome(t)
 	svc := h.running(t, input("web1", h.push(t), map[string]string{"VERSION": "kept"}))
-	ref, err := name.ParseReference(h.local.Listen + "/web:1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	auth := remote.WithAuth(&authn.Basic{Username: h.local.Key.ID, Password: h.local.Key.Secret})
-	desc, err := remote.Head(ref, auth)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := remote.Delete(ref.Context().Digest(desc.Digest.String()), auth); err != nil {
-		t.Fatal(err)
-	}
+	h.unpush(t)
 	_, _, _ = h.get(t.Context(), svc, "/crash")
 	eventually(t, "the instance to be back", func() bool {
 		status, body, err := h.get(t.Context(), svc, "/")

@@ -44,14 +44,18 @@ type Config struct {
 	// DrainTimeout is how long a retired instance may take to finish its requests. 0: 120 seconds,
 	// App Runner's limit for one request.
 	DrainTimeout time.Duration
+	// Revisions is how many revisions of each service that have served are kept with their images, the
+	// one that serves included, so that they can be gone back to. 0: 20.
+	Revisions int
 }
 
 // Fleet is the set of running instances and who is sent to them. It is safe for concurrent use.
 type Fleet struct {
 	cfg      Config
 	restored chan struct{} // closed by Restore
-	// orphans and lost are written by Restore before it closes restored, and read by tidy after.
+	// The three below are written by Restore before it closes restored, and read by tidy after.
 	orphans []apron.RevisionID // revisions in the engine that nobody wants
+	shelved []apron.RevisionID // revisions in the engine that are kept, but not to run
 	lost    []lost             // revisions the engine could not be asked to run
 
 	// mu guards the fields below. It is never held while calling the engine or the router.
@@ -63,6 +67,8 @@ type Fleet struct {
 	wanted    uint64                              // generation of the routes; grows with every change of them
 	published uint64                              // newest generation the router has applied
 	stale     map[apron.ServiceID]bool            // services whose options are to be read again
+	started   map[apron.RevisionID]bool           // revisions that instances were asked for since Restore
+	stopping  apron.RevisionID                    // revision that stopIdle deals with; empty: none
 }
 
 // serving is one service's route in the making.
@@ -80,12 +86,16 @@ func New(cfg Config) *Fleet {
 	if cfg.DrainTimeout == 0 {
 		cfg.DrainTimeout = 120 * time.Second
 	}
+	if cfg.Revisions == 0 {
+		cfg.Revisions = 20
+	}
 	return &Fleet{
 		cfg:       cfg,
 		restored:  make(chan struct{}),
 		instances: map[apron.InstanceID]apron.Instance{},
 		serving:   map[apron.ServiceID]*serving{},
 		stale:     map[apron.ServiceID]bool{},
+		started:   map[apron.RevisionID]bool{},
 		changed:   make(chan struct{}),
 	}
 }
@@ -127,8 +137,8 @@ func (f *Fleet) Provision(ctx context.Context, rev apron.Revision) error {
 	if err != nil {
 		return fmt.Errorf("read service of revision %s: %w", rev.ID, err)
 	}
-	if err := f.cfg.Engine.Scale(ctx, spec(svc, rev), n); err != nil {
-		return fmt.Errorf("start instances: %w", err)
+	if err := f.start(ctx, svc, rev, n); err != nil {
+		return err
 	}
 	return f.awaitReady(ctx, rev, n)
 }

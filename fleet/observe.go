@@ -54,6 +54,7 @@ func (f *Fleet) forget(rev apron.RevisionID) {
 			delete(f.instances, id)
 		}
 	}
+	delete(f.started, rev)
 	f.broadcast()
 }
 

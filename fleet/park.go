@@ -2,19 +2,18 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
 	"apron"
+	"apron/store"
 )
 
 // Park drains the revision's instances as Retire does and stops them, but keeps its image, so that
 // Provision starts it again without the registry. It returns when none of them is left. The
 // revision must not be serving; one the engine does not have is parked already.
 func (f *Fleet) Park(ctx context.Context, rev apron.Revision) error {
-	if err := f.drain(ctx, rev.ID); err != nil {
-		return err
-	}
 	prepared, err := f.cfg.Engine.Revisions(ctx)
 	if err != nil {
 		return fmt.Errorf("list revisions in the engine: %w", err)
@@ -26,11 +25,87 @@ func (f *Fleet) Park(ctx context.Context, rev apron.Revision) error {
 	if err != nil {
 		return fmt.Errorf("read service of revision %s: %w", rev.ID, err)
 	}
+	return f.shelve(ctx, svc, rev)
+}
+
+// shelve is Park of a revision that the engine has.
+func (f *Fleet) shelve(ctx context.Context, svc apron.Service, rev apron.Revision) error {
+	if err := f.drain(ctx, rev.ID); err != nil {
+		return err
+	}
 	if err := f.cfg.Engine.Scale(ctx, spec(svc, rev), 0); err != nil {
 		return fmt.Errorf("stop instances: %w", err)
 	}
 	if err := f.awaitGone(ctx, rev.ID); err != nil {
 		return fmt.Errorf("await the end of the instances of revision %s: %w", rev.ID, err)
+	}
+	return nil
+}
+
+// stopShelved stops what runs of the revisions that takeStock found to be kept without running: an
+// operation could not stop it.
+func (f *Fleet) stopShelved(ctx context.Context) error {
+	if err := f.awaitSynced(ctx); err != nil {
+		return err
+	}
+	for _, id := range f.shelved {
+		if len(f.Instances(id)) == 0 {
+			continue
+		}
+		if err := f.stopIdle(ctx, id); err != nil && ctx.Err() == nil {
+			f.cfg.Log.Error("stop a revision that does not serve; the next start tries again", "revision", id, "err", err)
+		}
+	}
+	return ctx.Err()
+}
+
+// stopIdle shelves a revision unless an operation deals with it. start cannot come in between.
+func (f *Fleet) stopIdle(ctx context.Context, id apron.RevisionID) error {
+	f.mu.Lock()
+	if f.started[id] {
+		f.mu.Unlock()
+		return nil
+	}
+	f.stopping = id
+	f.mu.Unlock()
+	defer func() {
+		f.mu.Lock()
+		f.stopping = ""
+		f.broadcast()
+		f.mu.Unlock()
+	}()
+	rev, err := f.cfg.Store.Revision(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	svc, err := f.cfg.Store.Service(ctx, rev.Service)
+	if err != nil {
+		return err
+	}
+	if svc.Status == apron.ServiceOperationInProgress || svc.Active == id && svc.Status != apron.ServicePaused {
+		return nil
+	}
+	f.cfg.Log.Info("stopping a revision that does not serve", "service", svc.ID, "revision", id)
+	return f.shelve(ctx, svc, rev)
+}
+
+// start has the engine keep n instances of the revision.
+func (f *Fleet) start(ctx context.Context, svc apron.Service, rev apron.Revision, n int) error {
+	err := f.await(ctx, func() bool {
+		if f.stopping == rev.ID {
+			return false
+		}
+		f.started[rev.ID] = true
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	if err := f.cfg.Engine.Scale(ctx, spec(svc, rev), n); err != nil {
+		return fmt.Errorf("start instances: %w", err)
 	}
 	return nil
 }

@@ -25,8 +25,8 @@ func (f *Fleet) Reinstate(ctx context.Context, svc apron.Service, rev apron.Revi
 		if err := f.Prepare(ctx, rev); err != nil {
 			return fmt.Errorf("prepare revision %s: %w", rev.ID, err)
 		}
-		if err := f.cfg.Engine.Scale(ctx, spec(svc, rev), asc.MinSize); err != nil {
-			return fmt.Errorf("start instances: %w", err)
+		if err := f.start(ctx, svc, rev, asc.MinSize); err != nil {
+			return err
 		}
 		wait, cancel := context.WithTimeout(ctx, reinstateWait)
 		err := f.awaitReady(wait, rev, asc.MinSize)

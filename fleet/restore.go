@@ -26,14 +26,7 @@ func (f *Fleet) Restore(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the router's table: %w", err)
 	}
-	keep := map[apron.RevisionID]bool{}
 	for _, svc := range services {
-		keep[svc.Active], keep[svc.Candidate] = true, true
-		if svc.Status == apron.ServiceOperationInProgress {
-			if err := f.keepAll(ctx, svc.ID, keep); err != nil {
-				return err
-			}
-		}
 		if err := f.restoreService(ctx, svc, last); err != nil {
 			return fmt.Errorf("restore service %s: %w", svc.ID, err)
 		}
@@ -41,13 +34,42 @@ func (f *Fleet) Restore(ctx context.Context) error {
 	f.mu.Lock()
 	f.dirty()
 	f.mu.Unlock()
+	if err := f.takeStock(ctx, services); err != nil {
+		return err
+	}
+	close(f.restored)
+	return nil
+}
+
+// takeStock sorts what the engine has: what serves; what is kept, to go back to or because its service
+// has an operation in progress, whose steps know what to retire and drain it first; and what nobody
+// wants.
+func (f *Fleet) takeStock(ctx context.Context, services []apron.Service) error {
+	kept, err := f.cfg.Store.KeptRevisions(ctx)
+	if err != nil {
+		return err
+	}
+	keep, busy := map[apron.RevisionID]bool{}, map[apron.RevisionID]bool{}
+	for _, id := range kept {
+		keep[id] = true
+	}
+	for _, svc := range services {
+		keep[svc.Active], keep[svc.Candidate] = true, true
+		busy[svc.Active] = svc.Status != apron.ServicePaused
+	}
 	// Listed now: a revision that appears later is not one that was left behind.
 	there, err := f.cfg.Engine.Revisions(ctx)
 	if err != nil {
 		return fmt.Errorf("list revisions in the engine: %w", err)
 	}
-	f.orphans = slices.DeleteFunc(there, func(id apron.RevisionID) bool { return keep[id] })
-	close(f.restored)
+	for _, id := range there {
+		switch {
+		case !keep[id]:
+			f.orphans = append(f.orphans, id)
+		case !busy[id]:
+			f.shelved = append(f.shelved, id)
+		}
+	}
 	return nil
 }
 
@@ -75,20 +97,7 @@ func (f *Fleet) tidy(ctx context.Context) error {
 			f.cfg.Log.Error("remove a revision nobody wants; the next start tries again", "revision", id, "err", err)
 		}
 	}
-	return nil
-}
-
-// keepAll spares every revision of a service with an operation in progress: its steps know which
-// of them to retire, and drain them first.
-func (f *Fleet) keepAll(ctx context.Context, id apron.ServiceID, keep map[apron.RevisionID]bool) error {
-	revisions, err := f.cfg.Store.Revisions(ctx, id)
-	if err != nil {
-		return fmt.Errorf("read revisions of service %s: %w", id, err)
-	}
-	for _, rev := range revisions {
-		keep[rev.ID] = true
-	}
-	return nil
+	return f.stopShelved(ctx)
 }
 
 func (f *Fleet) restoreService(ctx context.Context, svc apron.Service, last apron.RouteTable) error {

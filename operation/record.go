@@ -97,5 +97,6 @@ func (x *execution) end(ctx context.Context, status apron.OperationStatus, ok bo
 		return fmt.Errorf("end operation: %w", err)
 	}
 	x.log.Info("operation ended", "status", op.Status, "took", op.EndedAt.Sub(op.StartedAt))
+	x.runner.cfg.Ended(op)
 	return nil
 }

@@ -36,6 +36,8 @@ type Config struct {
 	Jitter func(d time.Duration) time.Duration
 	// AfterStep, if set, is called after every checkpoint has become durable, undo steps included.
 	AfterStep func(op apron.Operation, step string)
+	// Ended, if set, is called after the end of an operation has become durable. It must not block.
+	Ended func(op apron.Operation)
 }
 
 func (c *Config) setDefaults() {
@@ -66,6 +68,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.AfterStep == nil {
 		c.AfterStep = func(apron.Operation, string) {}
+	}
+	if c.Ended == nil {
+		c.Ended = func(apron.Operation) {}
 	}
 }
 

@@ -35,6 +35,12 @@ type Config struct {
 	Store string `koanf:"store"`
 	// StartWindow is how long an instance that runs may take to pass its first health check.
 	StartWindow time.Duration `koanf:"start-window"`
+	// Revisions is how many revisions of each service that have served are kept with their images, the
+	// one that serves included.
+	Revisions int `koanf:"revisions"`
+	// PollInterval is how often the tags that services with automatic deployments name in other
+	// registries are looked at; 0: never.
+	PollInterval time.Duration `koanf:"poll-interval"`
 	// Operations is how many operations may run at a time.
 	Operations int `koanf:"operations"`
 	// Mirrors maps a registry host to the base URL images of it are pulled from.
@@ -79,7 +85,7 @@ func defaults() map[string]any {
 	return map[string]any{
 		"data": defaultData(), "listen": "127.0.0.1:4080", "http": "127.0.0.1:8080", "https": "127.0.0.1:8443",
 		"domain": "apron.localhost", "region": "us-east-1", "account": "123456789012",
-		"store": "", "start-window": "5m", "operations": 8,
+		"store": "", "start-window": "5m", "operations": 8, "revisions": 20, "poll-interval": "60s",
 	}
 }
 
@@ -188,6 +194,8 @@ func (c Config) validate() error {
 	check(accountID.MatchString(c.Account), "account: %q is not 12 digits", c.Account)
 	check(c.StartWindow > 0 && c.StartWindow <= 15*time.Minute, "start-window: %s is not between 0 and 15m", c.StartWindow)
 	check(c.Operations > 0, "operations: %d is not a positive number", c.Operations)
+	check(c.PollInterval == 0 || c.PollInterval >= time.Second, "poll-interval: %s is neither 0 nor a second or more", c.PollInterval)
+	check(c.Revisions > 0, "revisions: %d is not a positive number", c.Revisions)
 	names := quotaNames(&apron.Quotas{})
 	for name, limit := range c.Quotas {
 		check(names[name] != nil && limit >= 0, "quotas: %q: %d is not a quota and a number from 0", name, limit)

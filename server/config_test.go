@@ -80,6 +80,8 @@ func TestLoadRefuses(t *testing.T) {
 		"a bad domain":     "domain: UPPER.example.com\n",
 		"a short account":  "account: \"123\"\n",
 		"a bad duration":   "start-window: soon\n",
+		"a short poll":     "poll-interval: 10ms\n",
+		"no revisions":     "revisions: 0\n",
 		"a bad store":      "store: mysql://x\n",
 		"an unknown quota": "quotas: {pets: 3}\n",
 		"a bad quota":      "quotas: {services: -1}\n",

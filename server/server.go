@@ -47,6 +47,7 @@ type controlPlane struct {
 	logs     *logs.Store
 	registry *registry.Registry
 	images   *source.Resolver
+	follower *source.Follower
 	router   *router.Client
 	edge     *edge
 	engine   *containerd.Driver
@@ -113,7 +114,8 @@ func (cp *controlPlane) openImages(ctx context.Context) error {
 			key, ok := cp.auth.CheckBasic(ctx, user, password)
 			return key.Account, ok, nil
 		},
-		Log: cp.log.With("part", "registry"),
+		OnPush: func(account, repository, tag, digest string) { cp.follower.Push(account, repository, tag, digest) },
+		Log:    cp.log.With("part", "registry"),
 	})
 	if err != nil {
 		return fmt.Errorf("open registry: %w", err)
@@ -167,7 +169,7 @@ func (cp *controlPlane) openFleet() error {
 	})
 	cp.fleet = fleet.New(fleet.Config{
 		Store: cp.store, Engine: cp.engine, Router: cp.edge, Log: cp.log.With("part", "fleet"),
-		StartWindow: cp.cfg.StartWindow,
+		StartWindow: cp.cfg.StartWindow, Revisions: cp.cfg.Revisions,
 	})
 	return nil
 }
@@ -192,10 +194,22 @@ func (cp *controlPlane) openAPI(hooks Hooks) {
 		}),
 		Name: cp.cfg.runnerName(), Parallel: cp.cfg.Operations, Log: cp.log.With("part", "operations"),
 		AfterStep: hooks.AfterStep,
+		Ended:     func(apron.Operation) { cp.control.OperationEnded() },
 	})
 	cp.control = control.New(control.Config{
 		Store: cp.store, Domain: cp.cfg.Domain, Wake: cp.runner.Wake, Deadline: deploy.Deadline, Retagged: cp.fleet.Refresh,
 		Quotas: cp.cfg.quotas(), SimulateValidation: control.LocalDomain(cp.cfg.Domain), Log: cp.log.With("part", "control"),
+	})
+	cp.follower = source.NewFollower(source.FollowerConfig{
+		Resolver: cp.images, Followed: cp.store.FollowedImages, Interval: cp.cfg.PollInterval, Log: cp.log.With("part", "source"),
+		Pushed: func(ctx context.Context, id apron.ServiceID, digest string) error {
+			_, err := cp.control.AutoDeploy(ctx, id, digest)
+			return err
+		},
+		Noticed: func(ctx context.Context, id apron.ServiceID, digest string) error {
+			_, err := cp.control.Noticed(ctx, id, digest)
+			return err
+		},
 	})
 	cp.api = api.New(api.Config{
 		Control:      cp.control,

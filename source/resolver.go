@@ -80,11 +80,8 @@ func newTransport() *http.Transport {
 // It returns an Invalid Fault when the image cannot be had and that will not change by itself (not a
 // reference, no such image, not authorised, wrong platform); any other error may pass.
 func (r *Resolver) Resolve(ctx context.Context, scope apron.Scope, identifier string) (apron.Image, error) {
-	ref, err := ParseReference(identifier)
+	ref, err := r.reference(scope, identifier)
 	if err != nil {
-		return apron.Image{}, err
-	}
-	if ref, err = r.localize(scope, ref); err != nil {
 		return apron.Image{}, err
 	}
 	loc, err := r.locate(ref)

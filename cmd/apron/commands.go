@@ -13,16 +13,20 @@ import (
 type commands struct {
 	settings
 
-	Up     upCommand     `cmd:"" help:"Start the server in the background and wait until it is ready."`
-	Down   downCommand   `cmd:"" help:"Stop the server, the router and every instance."`
-	Serve  serveCommand  `cmd:"" help:"Run the control plane: API, registry, operations."`
-	Router routerCommand `cmd:"" help:"Run the router. serve starts it when it does not run."`
-	Engine engineCommand `cmd:"" help:"Run the container engine. serve starts it when it does not run."`
-	Env    envCommand    `cmd:"" help:"Print shell lines that point AWS clients at the server."`
-	Push   pushCommand   `cmd:"" help:"Push a static binary or an image archive to the embedded registry."`
-	Deploy deployCommand `cmd:"" help:"Create a service from an image, wait, and print its URL."`
-	Logs   logsCommand   `cmd:"" help:"Print the events of a service."`
-	Keys   keysCommand   `cmd:"" help:"Make, list and take away access keys."`
+	Up         upCommand         `cmd:"" help:"Start the server in the background and wait until it is ready."`
+	Down       downCommand       `cmd:"" help:"Stop the server, the router and every instance."`
+	Serve      serveCommand      `cmd:"" help:"Run the control plane: API, registry, operations."`
+	Router     routerCommand     `cmd:"" help:"Run the router. serve starts it when it does not run."`
+	Engine     engineCommand     `cmd:"" help:"Run the container engine. serve starts it when it does not run."`
+	Env        envCommand        `cmd:"" help:"Print shell lines that point AWS clients at the server."`
+	Push       pushCommand       `cmd:"" help:"Push a static binary or an image archive to the embedded registry."`
+	Deploy     deployCommand     `cmd:"" help:"Create a service from an image, wait, and print its URL."`
+	Logs       logsCommand       `cmd:"" help:"Print the events of a service."`
+	Revisions  revisionsCommand  `cmd:"" help:"List the revisions of a service."`
+	Rollback   rollbackCommand   `cmd:"" help:"Deploy an earlier revision of a service again."`
+	Operations operationsCommand `cmd:"" help:"List the operations of a service and why they failed."`
+
+	Keys keysCommand `cmd:"" help:"Make, list and take away access keys."`
 
 	Connections connectionsCommand `cmd:"" help:"Complete, list and delete connections to source code providers."`
 
