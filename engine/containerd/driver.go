@@ -58,7 +58,7 @@ func (d *Driver) Run(ctx context.Context) error {
 	if err := d.contact(ctx, cl); err != nil {
 		return err
 	}
-	d.rotateLogs(ctx)
+	d.chores(ctx)
 	return ctx.Err()
 }
 

@@ -177,6 +177,22 @@ func TestPoliteProcessMayFinish(t *testing.T) {
 	}
 }
 
+// TestStubbornProcessIsKilled lets the spec say how long a process may take.
+func TestStubbornProcessIsKilled(t *testing.T) {
+	r := newRig(t)
+	w := enginetest.StartWatch(t, r.driver)
+	spec := enginetest.SpecOf(r.images.push(t, "stubborn", v1.Config{Cmd: []string{"/app", "stubborn"}}))
+	spec.StopTimeout = time.Second
+	runOne(t, r.driver, w, spec)
+	start := time.Now()
+	if err := r.driver.Remove(t.Context(), spec.Revision); err != nil {
+		t.Fatal(err)
+	}
+	if d := time.Since(start); d < spec.StopTimeout || d > r.cfg.Grace {
+		t.Errorf("Remove of a process that ignores SIGTERM took %s, want little more than %s", d, spec.StopTimeout)
+	}
+}
+
 func TestEngineMayDieWhileInstancesServe(t *testing.T) {
 	r := newRig(t)
 	w := enginetest.StartWatch(t, r.driver)

@@ -24,11 +24,12 @@ type network struct {
 	state  netState
 	bridge netlink.Link
 	addrs  *addresses
+	open   []uint16 // TCP ports of the host that instances may connect to
 }
 
 // openNetwork finds or makes the network of a data directory. Doing it again repairs what is missing
 // and leaves running instances connected.
-func openNetwork(ctx context.Context, dir string) (*network, error) {
+func openNetwork(ctx context.Context, dir string, open []uint16) (*network, error) {
 	unlock, err := lockNetworks()
 	if err != nil {
 		return nil, err
@@ -54,7 +55,10 @@ func openNetwork(ctx context.Context, dir string) (*network, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := installFirewall(state); err != nil {
+	if err := installFirewall(state, open); err != nil {
+		return nil, err
+	}
+	if _, err := passForeign(state.Bridge); err != nil {
 		return nil, err
 	}
 	if off { // after the firewall, so that nothing is forwarded without it
@@ -62,7 +66,36 @@ func openNetwork(ctx context.Context, dir string) (*network, error) {
 			return nil, fmt.Errorf("turn on IP forwarding: %w", err)
 		}
 	}
-	return &network{dir: dir, state: state, bridge: bridge, addrs: newAddresses(state.Subnet)}, nil
+	return &network{dir: dir, state: state, bridge: bridge, addrs: newAddresses(state.Subnet), open: open}, nil
+}
+
+// repair puts back what others on the machine took away: a firewall that is reloaded or emptied, IP
+// forwarding that was turned off. It reports whether it had to.
+func (n *network) repair() (repaired bool, err error) {
+	stands, err := firewallStands(n.state.Bridge)
+	if err != nil {
+		return false, err
+	}
+	if !stands {
+		if err := installFirewall(n.state, n.open); err != nil {
+			return false, err
+		}
+	}
+	passed, err := passForeign(n.state.Bridge)
+	if err != nil {
+		return !stands, err
+	}
+	on, err := os.ReadFile(forwardingSwitch)
+	if err != nil {
+		return !stands || passed, fmt.Errorf("read IP forwarding: %w", err)
+	}
+	if off := strings.TrimSpace(string(on)) == "0"; off {
+		if err := os.WriteFile(forwardingSwitch, []byte("1\n"), 0o600); err != nil {
+			return true, fmt.Errorf("turn on IP forwarding: %w", err)
+		}
+		return true, nil
+	}
+	return !stands || passed, nil
 }
 
 // lockNetworks keeps two data directories from choosing the same subnet at the same time. The lock is
@@ -155,7 +188,7 @@ func removeNetwork(dir string) error {
 			errs = append(errs, gone(netlink.LinkDel(l)))
 		}
 	}
-	errs = append(errs, removeFirewall(name))
+	errs = append(errs, leaveForeign(name), removeFirewall(name))
 	if state.Forwarding && !others {
 		errs = append(errs, os.WriteFile(forwardingSwitch, []byte("0\n"), 0o600))
 	}

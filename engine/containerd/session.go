@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/errdefs"
@@ -26,6 +27,8 @@ type session struct {
 	net         *network
 	roster      *engine.Roster
 	slots       chan struct{} // holds one per instance being created: creation is CPU work
+
+	noUserNamespaces error // why instances share the host's user ids; nil: each has its own
 }
 
 // openSession looks at the machine and makes what all instances share.
@@ -41,10 +44,25 @@ func openSession(ctx context.Context, cfg Config, cl *client.Client, r *engine.R
 	if s.cgroups, err = detectCgroups(); err != nil {
 		return nil, err
 	}
-	if s.net, err = openNetwork(ctx, cfg.Dir); err != nil {
+	if s.net, err = openNetwork(ctx, cfg.Dir, cfg.Open); err != nil {
 		return nil, err
 	}
+	if s.noUserNamespaces = s.tryUserNamespaces(ctx); s.noUserNamespaces != nil {
+		cfg.Log.Warn("instances have no user namespaces of their own here", "reason", s.noUserNamespaces)
+	}
 	return s, nil
+}
+
+// tryUserNamespaces returns why instances cannot have user ids of their own; nil: they can.
+func (s *session) tryUserNamespaces(ctx context.Context) error {
+	abilities, err := s.client.GetSnapshotterCapabilities(ctx, s.snapshotter)
+	if err != nil {
+		return fmt.Errorf("ask what the snapshotter can do: %w", err)
+	}
+	if !slices.Contains(abilities, "remap-ids") {
+		return errors.New("the kernel cannot map the owners of files in overlay mounts (Linux 5.19 can)")
+	}
+	return probeUserNamespaces()
 }
 
 // dropImage lets go of a revision's image; its content is collected soon after.
@@ -60,7 +78,7 @@ func (s *session) dropImage(ctx context.Context, id apron.RevisionID) error {
 // network namespaces, name files and logs.
 func (s *session) sweep(known func(apron.InstanceID) bool) error {
 	var errs []error
-	for _, dir := range []string{"run/netns", "run/instance"} {
+	for _, dir := range []string{"run/netns", "run/userns", "run/instance"} {
 		entries, err := os.ReadDir(filepath.Join(s.cfg.Dir, dir))
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("look for leftovers: %w", err)

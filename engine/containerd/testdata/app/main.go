@@ -31,6 +31,9 @@ func main() {
 		_ = os.Stdout.Close()
 		os.Stdout = os.Stderr
 		serve()
+	case "stubborn": // handles SIGTERM by going on
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGTERM)
+		serve()
 	case "polite": // takes its time, but handles SIGTERM
 		c := make(chan os.Signal, 1)
 		signal.Notify(c, syscall.SIGTERM)
@@ -55,6 +58,15 @@ func serve() {
 			return
 		}
 		_, _ = w.Write(b)
+	})
+	http.HandleFunc("/attack", handleAttack)
+	http.HandleFunc("/owner", func(w http.ResponseWriter, r *http.Request) {
+		var st syscall.Stat_t
+		if err := syscall.Stat(r.URL.Query().Get("path"), &st); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		fmt.Fprintf(w, "%d:%d", st.Uid, st.Gid)
 	})
 	http.HandleFunc("/env", func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, os.Getenv(r.URL.Query().Get("name")))
