@@ -45,6 +45,8 @@ type Config struct {
 	// Grace is how long an instance whose spec does not say may take to end after SIGTERM; zero: 30 s,
 	// as App Runner gives.
 	Grace time.Duration
+	// DiskLimit is how many bytes an instance may write to its disk before it is replaced; zero: 3 GiB.
+	DiskLimit int64
 	// Now reads the clock; nil: time.Now.
 	Now func() time.Time
 }
@@ -64,6 +66,9 @@ func (c Config) defaulted() Config {
 	}
 	if c.Grace <= 0 {
 		c.Grace = 30 * time.Second
+	}
+	if c.DiskLimit <= 0 {
+		c.DiskLimit = maxDiskBytes
 	}
 	if c.Now == nil {
 		c.Now = time.Now

@@ -21,10 +21,10 @@ const (
 // installFirewall puts the data directory's table in place, whole, in one transaction.
 //
 // Instances may answer the host and reach the outside world, and nothing else: not the host's own
-// addresses but for the TCP ports in open, not the link-local range (on cloud machines it holds the
+// addresses but for the open TCP ports, not the link-local range (on cloud machines it holds the
 // machine's credentials), not another Apron's instances, and, by the bridge's isolated ports, not each
 // other.
-func installFirewall(s netState, open []uint16) error {
+func installFirewall(s netState) error {
 	c, err := nftables.New()
 	if err != nil {
 		return fmt.Errorf("open nftables: %w", err)
@@ -38,7 +38,7 @@ func installFirewall(s netState, open []uint16) error {
 
 	in := f.chain("input", nftables.ChainTypeFilter, nftables.ChainHookInput, early)
 	f.rule(in, comesFrom(s.Bridge), established(), verdict(expr.VerdictAccept))
-	for _, port := range open {
+	for _, port := range s.Open {
 		f.rule(in, comesFrom(s.Bridge), address(sourceOffset, s.Subnet), toTCP(port), verdict(expr.VerdictAccept))
 	}
 	f.rule(in, comesFrom(s.Bridge), verdict(expr.VerdictDrop))

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -28,6 +29,8 @@ type instance struct {
 	leave    chan struct{} // closed by stop
 	done     chan struct{} // closed when run has returned
 	removed  bool          // nothing is left; written before done is closed
+
+	sentence atomic.Pointer[string] // why the driver ended the process; nil: it did not
 
 	// The fields below belong to run and what it waits for.
 	now     apron.Instance

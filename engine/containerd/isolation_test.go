@@ -211,7 +211,7 @@ func (r *rig) limitFiles(t *testing.T, spec engine.Spec, i apron.Instance) map[s
 		t.Fatal(err)
 	}
 	for _, l := range links {
-		tree := filepath.Join(l.Attrs().Name, string(spec.Service), string(i.ID))
+		tree := filepath.Join(l.Attrs().Name, "services", string(spec.Service), string(i.ID))
 		if _, err := os.Stat(filepath.Join("/sys/fs/cgroup/pids", tree)); err == nil {
 			at := func(controller, file string) string { return filepath.Join("/sys/fs/cgroup", controller, tree, file) }
 			return map[string]string{

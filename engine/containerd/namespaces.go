@@ -22,23 +22,32 @@ func usernsPath(dir string, id apron.InstanceID) string {
 	return filepath.Join(dir, "run", "userns", string(id))
 }
 
-// makeNamespaces makes the namespaces of an instance and binds them to their paths: a network
-// namespace without IPv6, its loopback down, which belongs to a user namespace with the ids if there
-// are any. It returns the network namespace.
-func makeNamespaces(dir string, id apron.InstanceID, ids idMap) (netns.NsHandle, error) {
-	network, user := netnsPath(dir, id), usernsPath(dir, id)
-	err := hold(ids, func(pid int) error {
-		if ids.mapped() {
-			if err := bindNamespace(pid, "user", user); err != nil {
+// namespaces says which namespaces to make and where to keep them: a network namespace, which belongs
+// to a user namespace if there are ids.
+type namespaces struct {
+	net, user string // paths
+	ids       idMap  // the zero value: no user namespace
+}
+
+func namespacesOf(dir string, id apron.InstanceID, ids idMap) namespaces {
+	return namespaces{net: netnsPath(dir, id), user: usernsPath(dir, id), ids: ids}
+}
+
+// make makes the namespaces and binds them to their paths. It returns the network namespace, which has
+// no IPv6 and its loopback down.
+func (n namespaces) make() (netns.NsHandle, error) {
+	err := hold(n.ids, func(pid int) error {
+		if n.ids.mapped() {
+			if err := bindNamespace(pid, "user", n.user); err != nil {
 				return err
 			}
 		}
-		return bindNamespace(pid, "net", network)
+		return bindNamespace(pid, "net", n.net)
 	})
 	if err != nil {
 		return netns.None(), err
 	}
-	ns, err := netns.GetFromPath(network)
+	ns, err := netns.GetFromPath(n.net)
 	if err != nil {
 		return netns.None(), fmt.Errorf("open network namespace: %w", err)
 	}
@@ -132,14 +141,8 @@ func setSwitches() error {
 	return nil
 }
 
-// removeNamespaces lets go of an instance's namespaces; its processes, if any, keep them until they
-// end.
-func removeNamespaces(dir string, id apron.InstanceID) error {
-	return errors.Join(unbind(netnsPath(dir, id)), unbind(usernsPath(dir, id)))
-}
-
-// unbind removes what bindNamespace made, as far as it exists.
-func unbind(path string) error {
+// removeNetns lets go of a namespace kept at path; its processes, if any, keep it until they end.
+func removeNetns(path string) error {
 	for {
 		err := unix.Unmount(path, unix.MNT_DETACH)
 		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {

@@ -25,30 +25,38 @@ func (n *network) connect(id apron.InstanceID, addr netip.Addr, ids idMap) error
 	if err := n.disconnect(id); err != nil {
 		return err
 	}
-	ns, err := makeNamespaces(n.dir, id, ids)
+	if err := n.join(namespacesOf(n.dir, id, ids), linkName(id), addr); err != nil {
+		return fmt.Errorf("connect instance %s: %w", id, err)
+	}
+	return nil
+}
+
+// join makes namespaces with one link of that name to the bridge.
+func (n *network) join(made namespaces, name string, addr netip.Addr) error {
+	ns, err := made.make()
 	if err != nil {
-		return fmt.Errorf("make namespaces of instance %s: %w", id, err)
+		return fmt.Errorf("make namespaces: %w", err)
 	}
 	defer ns.Close()
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MasterIndex, attrs.MTU = linkName(id), n.bridge.Attrs().Index, n.bridge.Attrs().MTU
+	attrs.Name, attrs.MasterIndex, attrs.MTU = name, n.bridge.Attrs().Index, n.bridge.Attrs().MTU
 	link := netlink.NewVeth(attrs)
 	link.PeerName, link.PeerHardwareAddr, link.PeerNamespace = "eth0", hardwareAddr(addr), netlink.NsFd(int(ns))
 	if err := netlink.LinkAdd(link); err != nil {
-		return fmt.Errorf("make link of instance %s: %w", id, err)
+		return fmt.Errorf("make link: %w", err)
 	}
 	// Isolated ports of a bridge talk to the bridge only, never to each other.
 	if err := netlink.LinkSetIsolated(link, true); err != nil {
-		return fmt.Errorf("isolate link of instance %s: %w", id, err)
+		return fmt.Errorf("isolate link: %w", err)
 	}
 	if err := n.pin(link, addr); err != nil {
-		return fmt.Errorf("pin address of instance %s: %w", id, err)
+		return fmt.Errorf("pin address: %w", err)
 	}
 	if err := netlink.LinkSetUp(link); err != nil {
-		return fmt.Errorf("bring up link of instance %s: %w", id, err)
+		return fmt.Errorf("bring up link: %w", err)
 	}
 	if err := configureInside(ns, addr, n.state.Subnet); err != nil {
-		return fmt.Errorf("configure network of instance %s: %w", id, err)
+		return fmt.Errorf("configure network: %w", err)
 	}
 	return nil
 }
@@ -115,7 +123,7 @@ func (n *network) disconnect(id apron.InstanceID) error {
 	if err := gone(err); err != nil {
 		return fmt.Errorf("remove link of instance %s: %w", id, err)
 	}
-	return removeNamespaces(n.dir, id)
+	return errors.Join(removeNetns(netnsPath(n.dir, id)), removeNetns(usernsPath(n.dir, id)))
 }
 
 // connected reports whether an instance's namespaces and link are there.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -24,12 +25,11 @@ type network struct {
 	state  netState
 	bridge netlink.Link
 	addrs  *addresses
-	open   []uint16 // TCP ports of the host that instances may connect to
 }
 
 // openNetwork finds or makes the network of a data directory. Doing it again repairs what is missing
 // and leaves running instances connected.
-func openNetwork(ctx context.Context, dir string, open []uint16) (*network, error) {
+func openNetwork(ctx context.Context, dir string) (*network, error) {
 	unlock, err := lockNetworks()
 	if err != nil {
 		return nil, err
@@ -55,7 +55,7 @@ func openNetwork(ctx context.Context, dir string, open []uint16) (*network, erro
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := installFirewall(state, open); err != nil {
+	if err := installFirewall(state); err != nil {
 		return nil, err
 	}
 	if _, err := passForeign(state.Bridge); err != nil {
@@ -66,7 +66,19 @@ func openNetwork(ctx context.Context, dir string, open []uint16) (*network, erro
 			return nil, fmt.Errorf("turn on IP forwarding: %w", err)
 		}
 	}
-	return &network{dir: dir, state: state, bridge: bridge, addrs: newAddresses(state.Subnet), open: open}, nil
+	return &network{dir: dir, state: state, bridge: bridge, addrs: newAddresses(state.Subnet)}, nil
+}
+
+// allow lets instances connect to TCP ports of the host, in place of those that were allowed before.
+func (n *network) allow(ports []uint16) error {
+	if slices.Equal(n.state.Open, ports) {
+		return nil
+	}
+	n.state.Open = ports
+	if err := n.state.save(n.dir); err != nil {
+		return err
+	}
+	return installFirewall(n.state)
 }
 
 // repair puts back what others on the machine took away: a firewall that is reloaded or emptied, IP
@@ -77,7 +89,7 @@ func (n *network) repair() (repaired bool, err error) {
 		return false, err
 	}
 	if !stands {
-		if err := installFirewall(n.state, n.open); err != nil {
+		if err := installFirewall(n.state); err != nil {
 			return false, err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -50,7 +51,7 @@ func onMachine(t *testing.T, do func(n *network)) {
 			return
 		}
 		dir := t.TempDir()
-		n, err := openNetwork(context.Background(), dir, nil)
+		n, err := openNetwork(context.Background(), dir)
 		if err != nil {
 			t.Error(err)
 			return
@@ -217,6 +218,14 @@ func TestInstancesReachTheWorldAndNothingElse(t *testing.T) {
 			if got, err := askFromA(n, addr); err == nil {
 				t.Errorf("an instance reaches %s and reads %q", what, got)
 			}
+		}
+		_, port, err := net.SplitHostPort(onHost)
+		open, numErr := strconv.ParseUint(port, 10, 16)
+		if err := errors.Join(err, numErr, n.allow([]uint16{uint16(open)})); err != nil {
+			t.Error(err)
+		}
+		if _, err := askFromA(n, onHost); err != nil {
+			t.Errorf("an instance does not reach a port of the machine that was opened: %v", err)
 		}
 		if _, err := askFromA(n, a.String()+":"+worldPort); err != nil {
 			t.Errorf("an instance does not reach itself: %v", err)

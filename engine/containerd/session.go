@@ -44,7 +44,13 @@ func openSession(ctx context.Context, cfg Config, cl *client.Client, r *engine.R
 	if s.cgroups, err = detectCgroups(); err != nil {
 		return nil, err
 	}
-	if s.net, err = openNetwork(ctx, cfg.Dir, cfg.Open); err != nil {
+	if err := s.cgroups.make(servicesOf(cfg.Dir), servicesShares); err != nil {
+		return nil, err
+	}
+	if s.net, err = openNetwork(ctx, cfg.Dir); err != nil {
+		return nil, err
+	}
+	if err := s.net.allow(cfg.Open); err != nil {
 		return nil, err
 	}
 	if s.noUserNamespaces = s.tryUserNamespaces(ctx); s.noUserNamespaces != nil {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/containerd/containerd/api/types/runc/options"
@@ -131,6 +132,7 @@ func (s *session) ociSpec(id apron.InstanceID, spec engine.Spec, ids idMap, img 
 		oci.WithMemoryLimit(memory),
 		oci.WithPidsLimit(maxProcesses),
 		withFiles,
+		withOOMScore,
 	}
 	if swapAccounted() {
 		opts = append(opts, oci.WithMemorySwap(int64(memory))) // memory and swap together: no swap
@@ -163,6 +165,23 @@ func withFiles(_ context.Context, _ oci.Client, _ *containers.Container, s *oci.
 	}
 	n := min(own.Max, maxFiles)
 	s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: n, Hard: n}}
+	return nil
+}
+
+// oomScore makes the kernel end an application before anything of the platform when the whole machine
+// is out of memory (proc_pid_oom_score_adj(5)).
+const oomScore = 500
+
+// withOOMScore raises it to no less than this process has: lowering it takes a capability that root
+// does not always have.
+func withOOMScore(_ context.Context, _ oci.Client, _ *containers.Container, s *oci.Spec) error {
+	score := oomScore
+	if own, err := os.ReadFile("/proc/self/oom_score_adj"); err == nil {
+		if n, err := strconv.Atoi(strings.TrimSpace(string(own))); err == nil {
+			score = max(score, n)
+		}
+	}
+	s.Process.OOMScoreAdj = &score
 	return nil
 }
 

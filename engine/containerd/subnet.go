@@ -26,6 +26,8 @@ type netState struct {
 	Subnet netip.Prefix `json:"subnet"`
 	// Forwarding: this directory turned IP forwarding on, so Teardown may turn it off.
 	Forwarding bool `json:"forwarding"`
+	// Open are the TCP ports of the machine that instances may connect to.
+	Open []uint16 `json:"open,omitempty"`
 }
 
 func netStatePath(dir string) string { return filepath.Join(dir, "engine", "network.json") }

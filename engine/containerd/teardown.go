@@ -56,9 +56,9 @@ func Teardown(ctx context.Context, dir string) error {
 	)
 }
 
-// endInstances ends every process in the data directory's control groups: politely first.
+// endInstances ends every process in the control groups of instances: politely first.
 func endInstances(ctx context.Context, dir string, cg cgroups) error {
-	groups, err := cg.groups(treeOf(dir))
+	groups, err := cg.groups(servicesOf(dir))
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 	"time"
 )
@@ -45,6 +46,23 @@ func main() {
 	}
 }
 
+// held is memory that /burn makes the process hold.
+var held []byte
+
+// touched returns memory that is really there.
+func touched(n int) []byte {
+	b := make([]byte, n)
+	for i := 0; i < len(b); i += 4096 {
+		b[i] = 1
+	}
+	return b
+}
+
+func number(r *http.Request, name string) int {
+	n, _ := strconv.Atoi(r.URL.Query().Get(name))
+	return n
+}
+
 func serve() {
 	http.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	http.HandleFunc("/crash", func(http.ResponseWriter, *http.Request) {
@@ -60,6 +78,16 @@ func serve() {
 		_, _ = w.Write(b)
 	})
 	http.HandleFunc("/attack", handleAttack)
+	http.HandleFunc("/fill", func(w http.ResponseWriter, r *http.Request) {
+		if err := os.WriteFile(r.URL.Query().Get("path"), make([]byte, number(r, "mib")<<20), 0o600); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	})
+	http.HandleFunc("/burn", func(_ http.ResponseWriter, r *http.Request) {
+		held = touched(number(r, "mib") << 20)
+		for until := time.Now().Add(time.Duration(number(r, "ms")) * time.Millisecond); time.Now().Before(until); {
+		}
+	})
 	http.HandleFunc("/owner", func(w http.ResponseWriter, r *http.Request) {
 		var st syscall.Stat_t
 		if err := syscall.Stat(r.URL.Query().Get("path"), &st); err != nil {
@@ -88,11 +116,7 @@ func serve() {
 	http.HandleFunc("/eat", func(w http.ResponseWriter, _ *http.Request) {
 		var all [][]byte
 		for {
-			b := make([]byte, 16<<20)
-			for i := 0; i < len(b); i += 4096 {
-				b[i] = 1
-			}
-			all = append(all, b)
+			all = append(all, touched(16<<20))
 			_, _ = io.WriteString(w, fmt.Sprint(len(all)))
 		}
 	})
