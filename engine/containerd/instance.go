@@ -210,6 +210,10 @@ func (i *instance) renew(ctx context.Context) error {
 	if err := i.s.removeTask(ctx, i.id); err != nil {
 		return err
 	}
+	// What a shim that died left running would hold the address.
+	if err := i.s.clearGroup(ctx, groupOf(i.s.cfg.Dir, i.spec.Service, i.id)); err != nil {
+		return err
+	}
 	if err := i.s.resetRoot(ctx, i.id, i.ids); err != nil {
 		return err
 	}

@@ -17,7 +17,9 @@ import (
 const errNoDevice = unix.ENODEV
 
 // linkName names the host's end of an instance's link; interface names have at most 15 characters.
-func linkName(id apron.InstanceID) string { return "apr" + string(id[:min(12, len(id))]) }
+func linkName(id apron.InstanceID) string { return linkPrefix + string(id[:min(12, len(id))]) }
+
+const linkPrefix = "apr"
 
 // connect makes an instance's namespaces, with one link to the bridge and the address, and keeps them
 // under names. What a crash left under those names is replaced.

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 
@@ -78,32 +76,4 @@ func (s *session) dropImage(ctx context.Context, id apron.RevisionID) error {
 		return fmt.Errorf("let go of image of revision %s: %w", id, err)
 	}
 	return nil
-}
-
-// sweep removes what a crash left of instances whose container was never made or already removed:
-// network namespaces, name files and logs.
-func (s *session) sweep(known func(apron.InstanceID) bool) error {
-	var errs []error
-	for _, dir := range []string{"run/netns", "run/userns", "run/instance"} {
-		entries, err := os.ReadDir(filepath.Join(s.cfg.Dir, dir))
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("look for leftovers: %w", err)
-		}
-		for _, e := range entries {
-			if id := apron.InstanceID(e.Name()); !known(id) {
-				errs = append(errs, s.removeRemains(id))
-			}
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// removeRemains removes everything of an instance outside of the engine child.
-func (s *session) removeRemains(id apron.InstanceID) error {
-	return errors.Join(
-		s.net.disconnect(id),
-		os.RemoveAll(filesDir(s.cfg.Dir, id)),
-		gone(os.Remove(LogPath(s.cfg.Dir, id))),
-		gone(os.Remove(LogPath(s.cfg.Dir, id)+".1")),
-	)
 }
