@@ -193,6 +193,9 @@ func TestInstancesHaveIDsOfTheirOwn(t *testing.T) {
 		if _, err := get(i, "/write?path=/tmp/mine"); err != nil {
 			t.Errorf("user %q cannot write to /tmp: %v", user, err)
 		}
+		if _, err := get(i, "/write?path=/dev/stdout"); err != nil {
+			t.Errorf("user %q cannot open its output again: %v", user, err)
+		}
 		_, _ = get(i, "/crash") // the next root file system must be its own again
 		w.Until(t, "the restart", func(all []apron.Instance) bool {
 			return slices.ContainsFunc(all, func(o apron.Instance) bool { return o.ID == i.ID && o.Restarts == 1 && o.State == apron.InstanceReady })

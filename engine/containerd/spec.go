@@ -93,7 +93,7 @@ func (s *session) createContainer(ctx context.Context, img client.Image, id apro
 			labelService: string(spec.Service), labelRevision: string(spec.Revision), labelAddress: at.addr.String(),
 		}),
 		client.WithContainerExtension(extensionSpec, saved),
-		client.WithRuntime(s.shim, &options.Options{BinaryName: s.runc, Root: filepath.Join(runDir(s.cfg.Dir), "runc")}),
+		client.WithRuntime(s.shim, s.runtimeOptions(at.ids)),
 		client.WithNewSpec(s.ociSpec(id, spec, at.ids, img)...), // last: it looks into the snapshot for the user's name
 	}
 	_, err = s.client.NewContainer(ctx, string(id), opts...)
@@ -107,6 +107,16 @@ func (s *session) createContainer(ctx context.Context, img client.Image, id apro
 		return fmt.Errorf("make container: %w", err)
 	}
 	return nil
+}
+
+// runtimeOptions says which runtime the shim drives. The pipes it makes for the output belong to the
+// instance's root: an application that opens /dev/stdout again must be allowed to.
+func (s *session) runtimeOptions(ids idMap) *options.Options {
+	o := &options.Options{BinaryName: s.runc, Root: filepath.Join(runDir(s.cfg.Dir), "runc")}
+	if ids.mapped() {
+		o.IoUid, o.IoGid = ids.uids[0].HostID, ids.gids[0].HostID
+	}
+	return o
 }
 
 // ociSpec says how an instance is run.

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"net"
@@ -10,17 +11,22 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const lastWords = "last words"
 
 func main() {
-	fmt.Println("hello")
 	mode := "serve"
 	if len(os.Args) > 1 {
 		mode = os.Args[1]
+	}
+	if mode != "copy" && mode != "terminal" {
+		fmt.Println("hello")
 	}
 	switch mode {
 	case "exit":
@@ -28,6 +34,12 @@ func main() {
 		os.Exit(7)
 	case "silent":
 		select {}
+	case "copy": // standard input to standard output, and the rest of the arguments to standard error
+		fmt.Fprint(os.Stderr, strings.Join(os.Args[2:], " "), os.Getenv("GREETING"))
+		_, _ = io.Copy(os.Stdout, os.Stdin)
+		os.Exit(5)
+	case "terminal": // says how large it is, then at every change, until the line "exit"
+		terminal()
 	case "errors": // says everything else on standard error
 		_ = os.Stdout.Close()
 		os.Stdout = os.Stderr
@@ -43,6 +55,28 @@ func main() {
 		fmt.Println("goodbye")
 	default:
 		serve()
+	}
+}
+
+func terminal() {
+	say := func() {
+		size, err := unix.IoctlGetWinsize(0, unix.TIOCGWINSZ)
+		if err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		fmt.Printf("%dx%d\n", size.Col, size.Row)
+	}
+	changed := make(chan os.Signal, 1)
+	signal.Notify(changed, syscall.SIGWINCH)
+	say()
+	go func() {
+		for range changed {
+			say()
+		}
+	}()
+	lines := bufio.NewScanner(os.Stdin)
+	for lines.Scan() && lines.Text() != "exit" {
 	}
 }
 
