@@ -46,6 +46,7 @@ type Failure struct {
 	Exited   bool     // the process ended
 	Signal   string   // name of the signal that ended it, e.g. SIGKILL; empty: none
 	OOM      bool     // the kernel ended it for exceeding its memory
+	Ended    string   // why the engine ended the process, completing "it was ended because"; empty: it did not
 	Start    string   // why the process could not be started at all; empty: it was
 	Probe    string   // last answer of the failing health check; empty: none was made
 	Log      []string // last lines the instance wrote, oldest first, at most MaxFailureLog
@@ -59,6 +60,8 @@ func (f Failure) Summary() string {
 	switch {
 	case f.Start != "":
 		return "The instance could not be started: " + f.Start
+	case f.Ended != "":
+		return "The instance was ended because " + f.Ended + "."
 	case f.OOM:
 		return "The instance ran out of memory and was ended. Container exit code: " + fmt.Sprint(f.ExitCode)
 	case f.Exited && f.Signal != "":

@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -166,12 +167,28 @@ func (cp *controlPlane) openFleet() error {
 	cp.edge = newEdge(cp.router, authority, cp.cfg.Region+"."+cp.cfg.Domain, cp.log)
 	cp.engine = containerd.New(containerd.Config{
 		Dir: cp.cfg.Data, Log: cp.log.With("part", "engine"), Locate: cp.locate,
+		Open: cp.cfg.openToInstances(),
 	})
 	cp.fleet = fleet.New(fleet.Config{
 		Store: cp.store, Engine: cp.engine, Router: cp.edge, Log: cp.log.With("part", "fleet"),
 		StartWindow: cp.cfg.StartWindow, Revisions: cp.cfg.Revisions,
 	})
 	return nil
+}
+
+// openToInstances returns the ports through which services call each other by their URLs: the
+// router's, where they are not on loopback.
+func (c Config) openToInstances() []uint16 {
+	var ports []uint16
+	for _, addr := range []string{c.HTTP, c.HTTPS} {
+		host, port, err := net.SplitHostPort(addr)
+		n, numErr := strconv.ParseUint(port, 10, 16)
+		ip := net.ParseIP(host)
+		if err == nil && numErr == nil && n != 0 && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+			ports = append(ports, uint16(n))
+		}
+	}
+	return ports
 }
 
 // locate tells the engine where to pull a pinned image from.

@@ -17,6 +17,7 @@ func (serveCommand) Run(s *settings) error {
 	}
 	ctx, stop := server.Interrupted()
 	defer stop()
+	server.JoinPlatform(cfg, s.log())
 	return server.Run(ctx, cfg, server.Hooks{}, s.log())
 }
 
@@ -30,6 +31,7 @@ func (routerCommand) Run(s *settings) error {
 	}
 	ctx, stop := server.Interrupted()
 	defer stop()
+	server.JoinPlatform(cfg, s.log())
 	return server.RunRouter(ctx, cfg, s.log())
 }
 
@@ -43,6 +45,7 @@ func (engineCommand) Run(s *settings) error {
 	}
 	ctx, stop := server.Interrupted()
 	defer stop()
+	server.JoinPlatform(cfg, s.log())
 	return server.RunEngine(ctx, cfg, s.log())
 }
 

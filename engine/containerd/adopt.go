@@ -53,7 +53,7 @@ func (s *session) takeStock(ctx context.Context) (stock, error) {
 		known[r.id] = true
 		found.instances = append(found.instances, adopt(s, r, alive))
 	}
-	if err := s.sweep(func(id apron.InstanceID) bool { return known[id] }); err != nil {
+	if err := s.sweep(ctx, known); err != nil {
 		s.cfg.Log.Warn("leftovers of earlier instances could not be removed", "err", err)
 	}
 	return found, nil

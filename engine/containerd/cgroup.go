@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -21,6 +22,10 @@ const cgroupRoot = "/sys/fs/cgroup"
 
 // cpuPeriod is the accounting period of CPU limits in microseconds, the kernel's default.
 const cpuPeriod = 100_000
+
+// freezePatience is how long a group may take to freeze: longer than any process is where it cannot be
+// frozen, unless a device it waits for is broken.
+const freezePatience = time.Second
 
 // cgroups is what the driver does with control groups itself, by writing files: microseconds instead
 // of the milliseconds a runtime needs. Paths are absolute, as in an OCI spec's cgroupsPath.
@@ -35,6 +40,16 @@ type cgroups interface {
 	groups(group string) ([]string, error)
 	// remove removes the group and those below it, all without processes; a missing one is fine.
 	remove(group string) error
+	// usage returns what the group's processes have used of the processor since the group was made,
+	// and what they hold of memory now, less what the kernel can take back at once.
+	usage(group string) (cpu time.Duration, memory uint64, err error)
+	// freeze stops all processes of the group, or lets them go on.
+	freeze(group string, frozen bool) error
+	// make makes a group that gets shares of the processor when there is not enough for all: 1024 is
+	// what a group has by default.
+	make(group string, shares uint64) error
+	// join moves a process into a group made by make.
+	join(group string, pid int) error
 }
 
 // detectCgroups tells which version this machine manages its resources with. A hybrid machine has
@@ -56,67 +71,16 @@ func detectCgroups() (cgroups, error) {
 	return v1, nil
 }
 
-// treeOf is the control group above all instances of a data directory.
+// treeOf is the control group above everything of a data directory.
 func treeOf(dir string) string { return "/" + bridgeName(dir) }
+
+// servicesOf is the control group above all instances of a data directory.
+func servicesOf(dir string) string { return filepath.Join(treeOf(dir), "services") }
 
 // groupOf is an instance's control group.
 func groupOf(dir string, service apron.ServiceID, id apron.InstanceID) string {
-	return filepath.Join(treeOf(dir), string(service), string(id))
+	return filepath.Join(servicesOf(dir), string(service), string(id))
 }
-
-// cgroupV1 has a tree per controller below root.
-type cgroupV1 struct{ root string }
-
-func (c cgroupV1) limitCPU(group string, milliCPU int) error {
-	quota := strconv.Itoa(max(milliCPU*cpuPeriod/1000, 1000)) // the kernel refuses less
-	return writeControl(filepath.Join(c.root, "cpu", group, "cpu.cfs_quota_us"), quota)
-}
-
-func (c cgroupV1) oomKills(group string) (int, error) {
-	return readCounter(filepath.Join(c.root, "memory", group, "memory.oom_control"), "oom_kill")
-}
-
-func (c cgroupV1) processes(group string) ([]int, error) {
-	return readProcesses(filepath.Join(c.root, "pids", group, "cgroup.procs"))
-}
-
-func (c cgroupV1) groups(group string) ([]string, error) {
-	return listGroups(filepath.Join(c.root, "pids"), group)
-}
-
-func (c cgroupV1) remove(group string) error {
-	controllers, err := os.ReadDir(c.root)
-	if err != nil {
-		return fmt.Errorf("list control group controllers: %w", err)
-	}
-	var errs []error
-	for _, d := range controllers {
-		if d.IsDir() { // the others are links from one controller's name to where it is mounted
-			errs = append(errs, removeTree(filepath.Join(c.root, d.Name(), group)))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// cgroupV2 is the unified tree.
-type cgroupV2 struct{ root string }
-
-func (c cgroupV2) limitCPU(group string, milliCPU int) error {
-	limit := fmt.Sprintf("%d %d", max(milliCPU*cpuPeriod/1000, 1000), cpuPeriod)
-	return writeControl(filepath.Join(c.root, group, "cpu.max"), limit)
-}
-
-func (c cgroupV2) oomKills(group string) (int, error) {
-	return readCounter(filepath.Join(c.root, group, "memory.events"), "oom_kill")
-}
-
-func (c cgroupV2) processes(group string) ([]int, error) {
-	return readProcesses(filepath.Join(c.root, group, "cgroup.procs"))
-}
-
-func (c cgroupV2) groups(group string) ([]string, error) { return listGroups(c.root, group) }
-
-func (c cgroupV2) remove(group string) error { return removeTree(filepath.Join(c.root, group)) }
 
 func writeControl(path, value string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY, 0) // never create: a control file is there or the group is not
@@ -147,6 +111,18 @@ func readCounter(path, name string) (int, error) {
 		}
 	}
 	return 0, nil
+}
+
+func readNumber(path string) (uint64, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0, fmt.Errorf("read control file: %w", err)
+	}
+	n, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("read number in %s: %w", path, err)
+	}
+	return n, nil
 }
 
 func readProcesses(path string) ([]int, error) {

@@ -38,8 +38,15 @@ type Config struct {
 	// names the host, spoken to over HTTPS (HTTP on loopback addresses), anonymously.
 	Locate func(ctx context.Context, reference string) (RegistryHost, error)
 
-	// Grace is how long an instance may take to end after SIGTERM; zero: 30 s, as App Runner gives.
+	// Open lists TCP ports of this machine that instances may connect to, on its addresses other than
+	// loopback; nil: none. The router's ports let services call each other.
+	Open []uint16
+
+	// Grace is how long an instance whose spec does not say may take to end after SIGTERM; zero: 30 s,
+	// as App Runner gives.
 	Grace time.Duration
+	// DiskLimit is how many bytes an instance may write to its disk before it is replaced; zero: 3 GiB.
+	DiskLimit int64
 	// Now reads the clock; nil: time.Now.
 	Now func() time.Time
 }
@@ -59,6 +66,9 @@ func (c Config) defaulted() Config {
 	}
 	if c.Grace <= 0 {
 		c.Grace = 30 * time.Second
+	}
+	if c.DiskLimit <= 0 {
+		c.DiskLimit = maxDiskBytes
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -81,6 +91,10 @@ func checkSocket(path string) error {
 // runDir is what shims and runc keep while instances run. It is outside of the data directory because
 // shims want a short path for their sockets, and because it should not outlive a reboot.
 func runDir(dir string) string { return filepath.Join("/run", bridgeName(dir)) }
+
+// stateDir is where containerd keeps what it runs. Instances' own users must be able to walk to it,
+// which rules the data directory out.
+func stateDir(dir string) string { return filepath.Join(runDir(dir), "state") }
 
 // dirHash names what a data directory owns outside of itself (bridge, cgroups, firewall table).
 func dirHash(dir string) string {

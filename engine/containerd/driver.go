@@ -58,7 +58,10 @@ func (d *Driver) Run(ctx context.Context) error {
 	if err := d.contact(ctx, cl); err != nil {
 		return err
 	}
-	d.rotateLogs(ctx)
+	var disks sync.WaitGroup
+	disks.Go(func() { d.watchDisks(ctx) })
+	defer disks.Wait()
+	d.chores(ctx)
 	return ctx.Err()
 }
 

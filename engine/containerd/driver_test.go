@@ -68,7 +68,7 @@ func (r *rig) harness(t *testing.T) enginetest.Harness {
 // pid returns the process id of an instance's first process, from the shim's own record.
 func (r *rig) pid(t testing.TB, id apron.InstanceID) int {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(r.dir, "engine/state/io.containerd.runtime.v2.task/apron", string(id), "init.pid"))
+	b, err := os.ReadFile(filepath.Join("/run", r.bridge(t), "state/io.containerd.runtime.v2.task/apron", string(id), "init.pid"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,9 +84,10 @@ func (r *rig) left(t *testing.T) []string {
 	t.Helper()
 	var all []string
 	for _, pattern := range []string{
-		"run/netns/*", "run/instance/*", "log/instance/*", "engine/state/io.containerd.runtime.v2.task/apron/*",
+		r.dir + "/run/netns/*", r.dir + "/run/userns/*", r.dir + "/run/instance/*", r.dir + "/log/instance/*",
+		"/run/" + r.bridge(t) + "/state/io.containerd.runtime.v2.task/apron/*",
 	} {
-		found, err := filepath.Glob(filepath.Join(r.dir, pattern))
+		found, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,7 @@
 package containerd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -72,7 +73,7 @@ func (s *session) awaitEnd(ctx context.Context, id apron.InstanceID, sick <-chan
 func (i *instance) endProcess(ctx context.Context) {
 	group := groupOf(i.s.cfg.Dir, i.spec.Service, i.id)
 	for ctx.Err() == nil {
-		err := i.s.tryEndProcess(ctx, i.id, group)
+		err := i.s.tryEndProcess(ctx, i.id, group, cmp.Or(i.spec.StopTimeout, i.s.cfg.Grace))
 		if err == nil {
 			return
 		}
@@ -83,7 +84,7 @@ func (i *instance) endProcess(ctx context.Context) {
 	}
 }
 
-func (s *session) tryEndProcess(ctx context.Context, id apron.InstanceID, group string) error {
+func (s *session) tryEndProcess(ctx context.Context, id apron.InstanceID, group string, patience time.Duration) error {
 	t, err := s.task(ctx, id)
 	if err != nil || t == nil {
 		return err
@@ -93,7 +94,7 @@ func (s *session) tryEndProcess(ctx context.Context, id apron.InstanceID, group 
 		pids = []int{int(t.Pid())}
 	}
 	if terminate(int(t.Pid()), pids) {
-		grace, cancel := context.WithTimeout(ctx, s.cfg.Grace)
+		grace, cancel := context.WithTimeout(ctx, patience)
 		_, err := s.awaitExit(grace, id)
 		cancel()
 		if err != nil && ctx.Err() != nil {
@@ -143,7 +144,7 @@ func (i *instance) tryDismantle(ctx context.Context) error {
 		return err
 	}
 	if i.addr.IsValid() {
-		i.s.net.addrs.release(i.addr)
+		i.s.net.release(i.addr)
 	}
 	// The service's group goes with its last instance; until then it is busy, which is no failure.
 	_ = i.s.cgroups.remove(groupOf(i.s.cfg.Dir, i.spec.Service, i.id))

@@ -14,6 +14,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"apron"
+	"apron/engine"
 	"apron/engine/containerd"
 	"apron/engine/enginetest"
 )
@@ -75,6 +76,53 @@ func TestMemoryLimitIsReported(t *testing.T) {
 	failed := w.Failed(t, spec.Revision, apron.InstanceFailed, func(apron.Failure) bool { return true })
 	if f := failed.Failure; !f.OOM || f.Signal != "SIGKILL" || f.ExitCode != 137 {
 		t.Errorf("failure reads %+v, want out of memory", f)
+	}
+}
+
+func TestDiskLimitIsReported(t *testing.T) {
+	r := newRig(t)
+	r.driver.stop()
+	r.cfg.DiskLimit = 32 << 20
+	r.driver = startDriver(t, r.cfg)
+	w := enginetest.StartWatch(t, r.driver)
+	spec := enginetest.SpecOf(r.serveImage(t))
+	i := runOne(t, r.driver, w, spec)
+	mustGet(t, i, "/fill?path=/tmp/big&mib=48")
+	failed := w.Failed(t, spec.Revision, apron.InstanceFailed, func(apron.Failure) bool { return true })
+	if f := failed.Failure; !strings.Contains(f.Summary(), "32 MB is the limit") || f.ExitCode != 137 {
+		t.Errorf("failure reads %+v, want the disk's limit", f)
+	}
+	w.Ready(t, spec.Revision, 1)
+}
+
+// TestUsage has an instance use what it is known to use.
+func TestUsage(t *testing.T) {
+	r := newRig(t)
+	w := enginetest.StartWatch(t, r.driver)
+	spec := enginetest.SpecOf(r.serveImage(t))
+	i := runOne(t, r.driver, w, spec)
+	usage := func() engine.Usage {
+		all, err := r.driver.Usage(t.Context())
+		if err != nil || len(all) != 1 || all[0].Instance != i.ID || all[0].Service != spec.Service {
+			t.Fatalf("usage is %+v, %v", all, err)
+		}
+		return all[0]
+	}
+	before := usage()
+	mustGet(t, i, "/burn?ms=200&mib=64")
+	after := usage()
+	if d := after.CPU - before.CPU; d < 150*time.Millisecond || d > 5*time.Second {
+		t.Errorf("an instance that burned 200 ms of processor time is said to have used %s", d)
+	}
+	if m := after.Memory; m < 64<<20 || m > 200<<20 {
+		t.Errorf("an instance that holds 64 MiB is said to hold %d", m)
+	}
+	if err := r.driver.Scale(t.Context(), spec, 0); err != nil {
+		t.Fatal(err)
+	}
+	w.Ready(t, spec.Revision, 0)
+	if all, err := r.driver.Usage(t.Context()); err != nil || len(all) != 0 {
+		t.Errorf("without instances usage is %+v, %v", all, err)
 	}
 }
 
@@ -174,6 +222,22 @@ func TestPoliteProcessMayFinish(t *testing.T) {
 	}
 	if d := time.Since(start); d > r.cfg.Grace {
 		t.Errorf("Remove of a process that handles SIGTERM took %s", d)
+	}
+}
+
+// TestStubbornProcessIsKilled lets the spec say how long a process may take.
+func TestStubbornProcessIsKilled(t *testing.T) {
+	r := newRig(t)
+	w := enginetest.StartWatch(t, r.driver)
+	spec := enginetest.SpecOf(r.images.push(t, "stubborn", v1.Config{Cmd: []string{"/app", "stubborn"}}))
+	spec.StopTimeout = time.Second
+	runOne(t, r.driver, w, spec)
+	start := time.Now()
+	if err := r.driver.Remove(t.Context(), spec.Revision); err != nil {
+		t.Fatal(err)
+	}
+	if d := time.Since(start); d < spec.StopTimeout || d > r.cfg.Grace {
+		t.Errorf("Remove of a process that ignores SIGTERM took %s, want little more than %s", d, spec.StopTimeout)
 	}
 }
 

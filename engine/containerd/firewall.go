@@ -21,8 +21,9 @@ const (
 // installFirewall puts the data directory's table in place, whole, in one transaction.
 //
 // Instances may answer the host and reach the outside world, and nothing else: not the host's own
-// addresses, not the link-local range (on cloud machines it holds the machine's credentials), not
-// another Apron's instances, and, by the bridge's isolated ports, not each other.
+// addresses but for the open TCP ports, not the link-local range (on cloud machines it holds the
+// machine's credentials), not another Apron's instances, and, by the bridge's isolated ports, not each
+// other.
 func installFirewall(s netState) error {
 	c, err := nftables.New()
 	if err != nil {
@@ -37,22 +38,52 @@ func installFirewall(s netState) error {
 
 	in := f.chain("input", nftables.ChainTypeFilter, nftables.ChainHookInput, early)
 	f.rule(in, comesFrom(s.Bridge), established(), verdict(expr.VerdictAccept))
+	for _, port := range s.Open {
+		f.rule(in, comesFrom(s.Bridge), address(sourceOffset, s.Subnet), toTCP(port), verdict(expr.VerdictAccept))
+	}
 	f.rule(in, comesFrom(s.Bridge), verdict(expr.VerdictDrop))
 
 	fwd := f.chain("forward", nftables.ChainTypeFilter, nftables.ChainHookForward, early)
 	f.rule(fwd, comesFrom(s.Bridge), version(unix.NFPROTO_IPV6), verdict(expr.VerdictDrop))
+	f.rule(fwd, comesFrom(s.Bridge), other(address(sourceOffset, s.Subnet)), verdict(expr.VerdictDrop))
 	f.rule(fwd, comesFrom(s.Bridge), address(destinationOffset, netip.MustParsePrefix("169.254.0.0/16")), verdict(expr.VerdictDrop))
 	f.rule(fwd, comesFrom(s.Bridge), address(destinationOffset, pool()), verdict(expr.VerdictDrop))
 	f.rule(fwd, goesTo(s.Bridge), established(), verdict(expr.VerdictAccept))
 	f.rule(fwd, goesTo(s.Bridge), verdict(expr.VerdictDrop))
 
 	post := f.chain("postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource)
-	f.rule(post, version(unix.NFPROTO_IPV4), address(sourceOffset, s.Subnet), not(goesTo(s.Bridge)), []expr.Any{&expr.Masq{}})
+	f.rule(post, version(unix.NFPROTO_IPV4), address(sourceOffset, s.Subnet), other(goesTo(s.Bridge)), []expr.Any{&expr.Masq{}})
 
 	if err := c.Flush(); err != nil {
 		return fmt.Errorf("install firewall table %s: %w", s.Bridge, err)
 	}
 	return nil
+}
+
+// firewallStands reports whether the table is there with all its chains, which somebody who empties
+// the ruleset (as a restart of nftables.service does) takes away.
+func firewallStands(name string) (bool, error) {
+	c, err := nftables.New()
+	if err != nil {
+		return false, fmt.Errorf("open nftables: %w", err)
+	}
+	chains, err := c.ListChainsOfTableFamily(nftables.TableFamilyINet)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return false, fmt.Errorf("list firewall chains: %w", err)
+	}
+	n := 0
+	for _, ch := range chains {
+		if ch.Table.Name == name {
+			rules, err := c.GetRules(ch.Table, ch)
+			if err != nil && !errors.Is(err, os.ErrNotExist) {
+				return false, fmt.Errorf("list firewall rules: %w", err)
+			}
+			if len(rules) > 0 {
+				n++
+			}
+		}
+	}
+	return n == len([]string{"input", "forward", "postrouting"}), nil
 }
 
 // removeFirewall removes the table; a missing one is fine.
@@ -99,8 +130,8 @@ func linkIs(key expr.MetaKey, link string) []expr.Any {
 	}
 }
 
-// not turns a comparison made by linkIs around.
-func not(e []expr.Any) []expr.Any {
+// other turns the last comparison around.
+func other(e []expr.Any) []expr.Any {
 	if cmp, ok := e[len(e)-1].(*expr.Cmp); ok {
 		cmp.Op = expr.CmpOpNeq
 	}
@@ -122,6 +153,16 @@ func address(offset uint32, p netip.Prefix) []expr.Any {
 		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: mask, Xor: make([]byte, 4)},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: p.Masked().Addr().AsSlice()},
 	)
+}
+
+// toTCP matches TCP packets to the port.
+func toTCP(port uint16) []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_TCP}},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.BigEndian.PutUint16(port)},
+	}
 }
 
 // established matches packets of connections that already exist, and errors about them.

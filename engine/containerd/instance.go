@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -29,9 +30,12 @@ type instance struct {
 	done     chan struct{} // closed when run has returned
 	removed  bool          // nothing is left; written before done is closed
 
+	sentence atomic.Pointer[string] // why the driver ended the process; nil: it did not
+
 	// The fields below belong to run and what it waits for.
 	now     apron.Instance
 	addr    netip.Addr
+	ids     idMap
 	made    bool  // the container exists
 	logFrom int64 // where in the log file the process's output begins
 }
@@ -55,7 +59,7 @@ func makeInstance(s *session, id apron.InstanceID, spec engine.Spec) *instance {
 // which need not be so any more.
 func adopt(s *session, r record, alive bool) *instance {
 	i := makeInstance(s, r.id, r.spec)
-	i.addr, i.made = r.addr, true
+	i.addr, i.ids, i.made = r.addr, r.ids, true
 	i.now.Addr, i.now.Restarts = netip.AddrPortFrom(r.addr, r.spec.Port), r.restarts
 	if alive && !r.ready.IsZero() {
 		i.now.State, i.now.StartedAt = apron.InstanceReady, r.ready
@@ -180,13 +184,18 @@ func (i *instance) make(ctx context.Context) error {
 	if err := i.s.removeContainer(ctx, i.id); err != nil { // of an attempt that failed half-way
 		return err
 	}
+	img, user, err := i.s.imageOf(ctx, i.spec.Revision)
+	if err != nil {
+		return err
+	}
+	i.ids = i.s.ids(i.spec, i.addr, user)
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return i.s.createContainer(ctx, i.id, i.spec, i.addr) })
+	g.Go(func() error { return i.s.createContainer(ctx, img, i.id, i.spec, place{i.addr, i.ids}) })
 	g.Go(func() error {
 		if err := writeNames(i.s.cfg.Dir, i.id, i.addr); err != nil {
 			return err
 		}
-		return i.s.net.connect(i.id, i.addr)
+		return i.s.net.connect(i.id, i.addr, i.ids)
 	})
 	if err := g.Wait(); err != nil {
 		return err
@@ -201,19 +210,23 @@ func (i *instance) renew(ctx context.Context) error {
 	if err := i.s.removeTask(ctx, i.id); err != nil {
 		return err
 	}
-	if err := i.s.resetRoot(ctx, i.id); err != nil {
+	// What a shim that died left running would hold the address.
+	if err := i.s.clearGroup(ctx, groupOf(i.s.cfg.Dir, i.spec.Service, i.id)); err != nil {
+		return err
+	}
+	if err := i.s.resetRoot(ctx, i.id, i.ids); err != nil {
 		return err
 	}
 	if err := i.s.label(ctx, i.id, i.now.Restarts, time.Time{}); err != nil {
 		return err
 	}
-	if i.s.net.connected(i.id) {
+	if i.s.net.connected(i.id, i.ids) {
 		return nil
 	}
 	if err := writeNames(i.s.cfg.Dir, i.id, i.addr); err != nil {
 		return err
 	}
-	return i.s.net.connect(i.id, i.addr)
+	return i.s.net.connect(i.id, i.addr, i.ids)
 }
 
 // live watches the process until it ends, is found unhealthy, or ctx is done; in the first two cases

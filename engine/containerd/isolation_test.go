@@ -5,7 +5,9 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -114,6 +116,9 @@ func TestInstancesAreConfined(t *testing.T) {
 			t.Errorf("%s is %q, want %q", key, status[key], want)
 		}
 	}
+	if uid := hostUID(t, r.pid(t, i.ID)); uid < 524_288+1234 {
+		t.Errorf("the process is the host's user %d", uid)
+	}
 	if got := mustGet(t, i, "/env?name=GREETING"); got != "hello world" {
 		t.Errorf("environment has %q", got)
 	}
@@ -138,6 +143,69 @@ func TestInstancesAreConfined(t *testing.T) {
 	}
 }
 
+// TestEscapesFail has an instance's root try the classic ways out; see testdata/app/attack.go.
+func TestEscapesFail(t *testing.T) {
+	r := newRig(t)
+	w := enginetest.StartWatch(t, r.driver)
+	for _, user := range []string{"", "web"} {
+		spec := enginetest.SpecOf(r.images.push(t, "attack", v1.Config{Entrypoint: []string{"/app"}, User: user}))
+		lines := strings.Split(strings.TrimSpace(mustGet(t, runOne(t, r.driver, w, spec), "/attack")), "\n")
+		last := len(lines) - 1
+		for _, worked := range lines[:last] {
+			t.Errorf("user %q can: %s", user, worked)
+		}
+		var n int
+		if _, err := fmt.Sscanf(lines[last], "tried %d", &n); err != nil || n < 40 {
+			t.Errorf("the attacks ended with %q, want the count of at least 40", lines[last])
+		}
+	}
+}
+
+// hostUID returns the user of a process as the host sees it.
+func hostUID(t testing.TB, pid int) (uid uint32) {
+	t.Helper()
+	st, err := os.Stat(fmt.Sprintf("/proc/%d", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return st.Sys().(*syscall.Stat_t).Uid
+}
+
+// TestInstancesHaveIDsOfTheirOwn checks what a user namespace must not change: who owns the image's
+// files, that low ports can be had, and that a user beyond the usual range works.
+func TestInstancesHaveIDsOfTheirOwn(t *testing.T) {
+	r := newRig(t)
+	w := enginetest.StartWatch(t, r.driver)
+	seen := map[uint32]bool{}
+	for _, user := range []string{"", "web", "1000770000:0"} {
+		spec := enginetest.SpecOf(r.images.push(t, "ids", v1.Config{Entrypoint: []string{"/app"}, User: user}))
+		spec.Port, spec.Env = 80, []string{"PORT=80"}
+		i := runOne(t, r.driver, w, spec)
+		owner := mustGet(t, i, "/owner?path=/app")
+		if want := "0:0"; owner != want {
+			t.Errorf("user %q finds its program owned by %s, want %s", user, owner, want)
+		}
+		uid := hostUID(t, r.pid(t, i.ID))
+		if uid < 524_288 || seen[uid/65_536] {
+			t.Errorf("user %q is the host's user %d, of a range that another instance has or that is not Apron's", user, uid)
+		}
+		seen[uid/65_536] = true
+		if _, err := get(i, "/write?path=/tmp/mine"); err != nil {
+			t.Errorf("user %q cannot write to /tmp: %v", user, err)
+		}
+		if _, err := get(i, "/write?path=/dev/stdout"); err != nil {
+			t.Errorf("user %q cannot open its output again: %v", user, err)
+		}
+		_, _ = get(i, "/crash") // the next root file system must be its own again
+		w.Until(t, "the restart", func(all []apron.Instance) bool {
+			return slices.ContainsFunc(all, func(o apron.Instance) bool { return o.ID == i.ID && o.Restarts == 1 && o.State == apron.InstanceReady })
+		})
+		if owner := mustGet(t, i, "/owner?path=/app"); owner != "0:0" {
+			t.Errorf("after a restart user %q finds its program owned by %s", user, owner)
+		}
+	}
+}
+
 // limitFiles says what the control files of an instance must contain.
 func (r *rig) limitFiles(t *testing.T, spec engine.Spec, i apron.Instance) map[string]string {
 	t.Helper()
@@ -146,7 +214,7 @@ func (r *rig) limitFiles(t *testing.T, spec engine.Spec, i apron.Instance) map[s
 		t.Fatal(err)
 	}
 	for _, l := range links {
-		tree := filepath.Join(l.Attrs().Name, string(spec.Service), string(i.ID))
+		tree := filepath.Join(l.Attrs().Name, "services", string(spec.Service), string(i.ID))
 		if _, err := os.Stat(filepath.Join("/sys/fs/cgroup/pids", tree)); err == nil {
 			at := func(controller, file string) string { return filepath.Join("/sys/fs/cgroup", controller, tree, file) }
 			return map[string]string{

@@ -1,39 +1,25 @@
 package containerd
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"time"
 )
 
-// Bounds of an instance's log file, and how often they are looked at.
-const (
-	maxLogBytes = 64 << 20
-	logInterval = 10 * time.Second
-)
+// maxLogBytes is how long an instance's log file may become before it is rotated.
+const maxLogBytes = 64 << 20
 
-// rotateLogs keeps the log files below dir within their bounds until ctx is done.
-func (d *Driver) rotateLogs(ctx context.Context) {
-	tick := time.NewTicker(logInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		files, err := filepath.Glob(filepath.Join(filepath.Dir(LogPath(d.cfg.Dir, "x")), "*.log"))
-		if err != nil {
-			continue // a pattern error: the directory's name cannot be globbed, and never will be
-		}
-		for _, f := range files {
-			if err := rotateLog(f, maxLogBytes); err != nil {
-				d.cfg.Log.Warn("log not rotated", "err", err)
-			}
+// rotateLogs keeps the log files within their bounds.
+func (d *Driver) rotateLogs() {
+	files, err := filepath.Glob(filepath.Join(filepath.Dir(LogPath(d.cfg.Dir, "x")), "*.log"))
+	if err != nil {
+		return // a pattern error: the directory's name cannot be globbed, and never will be
+	}
+	for _, f := range files {
+		if err := rotateLog(f, maxLogBytes); err != nil {
+			d.cfg.Log.Warn("log not rotated", "err", err)
 		}
 	}
 }

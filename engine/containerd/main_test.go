@@ -46,6 +46,10 @@ func playEngine(dir string) int {
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer cancel()
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	if err := containerd.JoinPlatform(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	err := containerd.Serve(ctx, containerd.ServerConfig{Dir: dir, Log: log, Ready: func() { fmt.Println("ready") }})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

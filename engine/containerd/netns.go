@@ -5,9 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
-	"runtime"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -19,42 +16,83 @@ import (
 // errNoDevice is what the kernel says of a link that vanished between being found and being used.
 const errNoDevice = unix.ENODEV
 
-func netnsPath(dir string, id apron.InstanceID) string {
-	return filepath.Join(dir, "run", "netns", string(id))
-}
-
 // linkName names the host's end of an instance's link; interface names have at most 15 characters.
-func linkName(id apron.InstanceID) string { return "apr" + string(id[:min(12, len(id))]) }
+func linkName(id apron.InstanceID) string { return linkPrefix + string(id[:min(12, len(id))]) }
 
-// connect makes an instance's network namespace, with one link to the bridge and the address, and
-// keeps it under a name. What a crash left under that name is replaced.
-func (n *network) connect(id apron.InstanceID, addr netip.Addr) error {
+const linkPrefix = "apr"
+
+// connect makes an instance's namespaces, with one link to the bridge and the address, and keeps them
+// under names. What a crash left under those names is replaced.
+func (n *network) connect(id apron.InstanceID, addr netip.Addr, ids idMap) error {
 	if err := n.disconnect(id); err != nil {
 		return err
 	}
-	ns, err := makeNetns(netnsPath(n.dir, id))
+	if err := n.join(namespacesOf(n.dir, id, ids), linkName(id), addr); err != nil {
+		return fmt.Errorf("connect instance %s: %w", id, err)
+	}
+	return nil
+}
+
+// join makes namespaces with one link of that name to the bridge.
+func (n *network) join(made namespaces, name string, addr netip.Addr) error {
+	ns, err := made.make()
 	if err != nil {
-		return fmt.Errorf("make network namespace of instance %s: %w", id, err)
+		return fmt.Errorf("make namespaces: %w", err)
 	}
 	defer ns.Close()
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MasterIndex, attrs.MTU = linkName(id), n.bridge.Attrs().Index, n.bridge.Attrs().MTU
+	attrs.Name, attrs.MasterIndex, attrs.MTU = name, n.bridge.Attrs().Index, n.bridge.Attrs().MTU
 	link := netlink.NewVeth(attrs)
 	link.PeerName, link.PeerHardwareAddr, link.PeerNamespace = "eth0", hardwareAddr(addr), netlink.NsFd(int(ns))
 	if err := netlink.LinkAdd(link); err != nil {
-		return fmt.Errorf("make link of instance %s: %w", id, err)
+		return fmt.Errorf("make link: %w", err)
 	}
 	// Isolated ports of a bridge talk to the bridge only, never to each other.
 	if err := netlink.LinkSetIsolated(link, true); err != nil {
-		return fmt.Errorf("isolate link of instance %s: %w", id, err)
+		return fmt.Errorf("isolate link: %w", err)
+	}
+	if err := n.pin(link, addr); err != nil {
+		return fmt.Errorf("pin address: %w", err)
 	}
 	if err := netlink.LinkSetUp(link); err != nil {
-		return fmt.Errorf("bring up link of instance %s: %w", id, err)
+		return fmt.Errorf("bring up link: %w", err)
 	}
 	if err := configureInside(ns, addr, n.state.Subnet); err != nil {
-		return fmt.Errorf("configure network of instance %s: %w", id, err)
+		return fmt.Errorf("configure network: %w", err)
 	}
 	return nil
+}
+
+// pin tells the host once and for all which address is behind which link, and not to believe anybody
+// who says otherwise: what was meant for a neighbour cannot be drawn away with forged ARP replies or
+// frames, should an instance ever find a way to send them.
+func (n *network) pin(link netlink.Link, addr netip.Addr) error {
+	at, err := netlink.LinkByName(link.Attrs().Name)
+	if err != nil {
+		return fmt.Errorf("find link: %w", err)
+	}
+	mac := hardwareAddr(addr)
+	return errors.Join(
+		netlink.LinkSetLearning(link, false),
+		netlink.NeighSet(&netlink.Neigh{ // the bridge's table of which port has which hardware address
+			LinkIndex: at.Attrs().Index, Family: unix.AF_BRIDGE, State: netlink.NUD_NOARP, Flags: netlink.NTF_MASTER, HardwareAddr: mac,
+		}),
+		netlink.NeighSet(n.neighbour(addr)),
+	)
+}
+
+// neighbour is the host's memory of an instance's hardware address.
+func (n *network) neighbour(addr netip.Addr) *netlink.Neigh {
+	return &netlink.Neigh{
+		LinkIndex: n.bridge.Attrs().Index, Family: unix.AF_INET, State: netlink.NUD_PERMANENT,
+		IP: net.IP(addr.AsSlice()), HardwareAddr: hardwareAddr(addr),
+	}
+}
+
+// release gives back the address of an instance that is gone.
+func (n *network) release(addr netip.Addr) {
+	_ = netlink.NeighDel(n.neighbour(addr)) // the next one at the address has the same hardware address
+	n.addrs.release(addr)
 }
 
 // configureInside gives the namespace its loopback, address and route.
@@ -78,7 +116,7 @@ func configureInside(ns netns.NsHandle, addr netip.Addr, subnet netip.Prefix) er
 	return h.RouteAdd(&netlink.Route{LinkIndex: eth.Attrs().Index, Gw: net.IP(gateway(subnet).AsSlice())})
 }
 
-// disconnect removes an instance's link and namespace, as far as they exist.
+// disconnect removes an instance's link and namespaces, as far as they exist.
 func (n *network) disconnect(id apron.InstanceID) error {
 	link, err := netlink.LinkByName(linkName(id))
 	if err == nil {
@@ -87,76 +125,13 @@ func (n *network) disconnect(id apron.InstanceID) error {
 	if err := gone(err); err != nil {
 		return fmt.Errorf("remove link of instance %s: %w", id, err)
 	}
-	return removeNetns(netnsPath(n.dir, id))
+	return errors.Join(removeNetns(netnsPath(n.dir, id)), removeNetns(usernsPath(n.dir, id)))
 }
 
-// makeNetns makes a network namespace without IPv6, its loopback down, and binds it to path.
-func makeNetns(path string) (netns.NsHandle, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return netns.None(), err
-	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDONLY, 0o600)
-	if err != nil {
-		return netns.None(), err
-	}
-	_ = f.Close() // nothing was written: it is there to be mounted on
-	type result struct {
-		ns  netns.NsHandle
-		err error
-	}
-	made := make(chan result, 1)
-	go func() {
-		// The thread is never unlocked, so the runtime ends it with this goroutine instead of giving
-		// a thread in a foreign namespace to others.
-		runtime.LockOSThread()
-		ns, err := unshareTo(path)
-		made <- result{ns, err}
-	}()
-	r := <-made
-	if r.err != nil {
-		_ = os.Remove(path) // the error that matters is the first one
-	}
-	return r.ns, r.err
-}
-
-// unshareTo moves the calling thread into a new network namespace bound to path.
-func unshareTo(path string) (netns.NsHandle, error) {
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		return netns.None(), fmt.Errorf("unshare: %w", err)
-	}
-	for _, conf := range []string{"all", "default"} {
-		// Absent when the kernel has no IPv6, which is what is wanted.
-		_ = os.WriteFile("/proc/sys/net/ipv6/conf/"+conf+"/disable_ipv6", []byte("1"), 0o600)
-	}
-	source := fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid())
-	if err := unix.Mount(source, path, "", unix.MS_BIND, ""); err != nil {
-		return netns.None(), fmt.Errorf("bind namespace to %s: %w", path, err)
-	}
-	return netns.GetFromPath(source)
-}
-
-// removeNetns lets go of a named namespace; its processes, if any, keep it until they end.
-func removeNetns(path string) error {
-	for {
-		err := unix.Unmount(path, unix.MNT_DETACH)
-		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
-			break // no longer a mount point
-		}
-		if err != nil {
-			return fmt.Errorf("unmount network namespace %s: %w", path, err)
-		}
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("remove network namespace %s: %w", path, err)
-	}
-	return nil
-}
-
-// connected reports whether an instance's namespace and link are there.
-func (n *network) connected(id apron.InstanceID) bool {
+// connected reports whether an instance's namespaces and link are there.
+func (n *network) connected(id apron.InstanceID, ids idMap) bool {
 	if _, err := netlink.LinkByName(linkName(id)); err != nil {
 		return false
 	}
-	var st unix.Statfs_t
-	return unix.Statfs(netnsPath(n.dir, id), &st) == nil && st.Type == unix.NSFS_MAGIC
+	return bound(netnsPath(n.dir, id)) && (!ids.mapped() || bound(usernsPath(n.dir, id)))
 }

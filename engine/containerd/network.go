@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -57,12 +58,56 @@ func openNetwork(ctx context.Context, dir string) (*network, error) {
 	if err := installFirewall(state); err != nil {
 		return nil, err
 	}
+	if _, err := passForeign(state.Bridge); err != nil {
+		return nil, err
+	}
 	if off { // after the firewall, so that nothing is forwarded without it
 		if err := os.WriteFile(forwardingSwitch, []byte("1\n"), 0o600); err != nil {
 			return nil, fmt.Errorf("turn on IP forwarding: %w", err)
 		}
 	}
 	return &network{dir: dir, state: state, bridge: bridge, addrs: newAddresses(state.Subnet)}, nil
+}
+
+// allow lets instances connect to TCP ports of the host, in place of those that were allowed before.
+func (n *network) allow(ports []uint16) error {
+	if slices.Equal(n.state.Open, ports) {
+		return nil
+	}
+	n.state.Open = ports
+	if err := n.state.save(n.dir); err != nil {
+		return err
+	}
+	return installFirewall(n.state)
+}
+
+// repair puts back what others on the machine took away: a firewall that is reloaded or emptied, IP
+// forwarding that was turned off. It reports whether it had to.
+func (n *network) repair() (repaired bool, err error) {
+	stands, err := firewallStands(n.state.Bridge)
+	if err != nil {
+		return false, err
+	}
+	if !stands {
+		if err := installFirewall(n.state); err != nil {
+			return false, err
+		}
+	}
+	passed, err := passForeign(n.state.Bridge)
+	if err != nil {
+		return !stands, err
+	}
+	on, err := os.ReadFile(forwardingSwitch)
+	if err != nil {
+		return !stands || passed, fmt.Errorf("read IP forwarding: %w", err)
+	}
+	if off := strings.TrimSpace(string(on)) == "0"; off {
+		if err := os.WriteFile(forwardingSwitch, []byte("1\n"), 0o600); err != nil {
+			return true, fmt.Errorf("turn on IP forwarding: %w", err)
+		}
+		return true, nil
+	}
+	return !stands || passed, nil
 }
 
 // lockNetworks keeps two data directories from choosing the same subnet at the same time. The lock is
@@ -155,7 +200,7 @@ func removeNetwork(dir string) error {
 			errs = append(errs, gone(netlink.LinkDel(l)))
 		}
 	}
-	errs = append(errs, removeFirewall(name))
+	errs = append(errs, leaveForeign(name), removeFirewall(name))
 	if state.Forwarding && !others {
 		errs = append(errs, os.WriteFile(forwardingSwitch, []byte("0\n"), 0o600))
 	}

@@ -1,10 +1,13 @@
 package containerd
 
 import (
+	"bufio"
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -250,6 +253,12 @@ func TestCgroupVersions(t *testing.T) {
 	write("v1/cpu/g/cpu.cfs_quota_us", "")
 	write("v1/memory/g/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n")
 	write("v1/pids/g/cgroup.procs", "12\n13\n")
+	write("v1/cpuacct/g/cpuacct.usage", "1500000000\n")
+	write("v1/memory/g/memory.usage_in_bytes", "1000\n")
+	write("v1/memory/g/memory.stat", "inactive_file 7\ntotal_inactive_file 300\n")
+	write("v2/g/cpu.stat", "usage_usec 1500000\nuser_usec 1\n")
+	write("v2/g/memory.current", "1000\n")
+	write("v2/g/memory.stat", "anon 5\ninactive_file 300\n")
 	write("v2/g/cpu.max", "")
 	write("v2/g/memory.events", "low 0\noom 3\noom_kill 2\noom_group_kill 0\n")
 	write("v2/g/cgroup.procs", "12\n13\n")
@@ -275,8 +284,102 @@ func TestCgroupVersions(t *testing.T) {
 		if err := row.remove("/absent"); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
+		if cpu, memory, err := row.usage("/g"); cpu != 1500*time.Millisecond || memory != 700 || err != nil {
+			t.Errorf("%s: usage is %s and %d bytes, %v", name, cpu, memory, err)
+		}
 		if err := row.limitCPU("/absent", 250); err == nil {
 			t.Errorf("%s: limited a group that is not there", name)
 		}
+	}
+}
+
+// TestFreeze freezes a process on every version this kernel has; version 2 can freeze also where its
+// controllers are still version 1's.
+func TestFreeze(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("control groups need root")
+	}
+	versions := map[string]cgroups{}
+	for name, v := range map[string]struct {
+		mark string
+		cgroups
+	}{
+		"v1":      {"/sys/fs/cgroup/freezer/tasks", cgroupV1{cgroupRoot}},
+		"v2":      {"/sys/fs/cgroup/cgroup.controllers", cgroupV2{cgroupRoot}},
+		"unified": {"/sys/fs/cgroup/unified/cgroup.controllers", cgroupV2{cgroupRoot + "/unified"}},
+	} {
+		if _, err := os.Stat(v.mark); err == nil {
+			versions[name] = v.cgroups
+		}
+	}
+	if len(versions) == 0 {
+		t.Fatal("this machine has no control groups")
+	}
+	for name, cg := range versions {
+		t.Run(name, func(t *testing.T) { testFreeze(t, cg) })
+	}
+}
+
+func testFreeze(t *testing.T, cg cgroups) {
+	group := fmt.Sprintf("/apron-freeze-%d", os.Getpid())
+	cmd := exec.Command("cat") // answers as long as it runs
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		in.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
+		}
+		if err := cg.remove(group); err != nil {
+			t.Error(err)
+		}
+	}()
+	settle(t, cg, group, cmd.Process.Pid)
+	if err := cg.freeze(group, true); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintln(in, "anybody there?")
+	answer := make(chan string, 1)
+	go func() {
+		line, _ := bufio.NewReader(out).ReadString('\n')
+		answer <- line
+	}()
+	select {
+	case got := <-answer:
+		t.Errorf("a frozen process answered %q", got)
+	case <-time.After(50 * time.Millisecond): // nothing can tell that nothing happens
+	}
+	if err := cg.freeze(group, false); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-answer; got != "anybody there?\n" {
+		t.Errorf("a thawed process answered %q", got)
+	}
+}
+
+// settle moves a process into a new group where it can be frozen, as runc does with instances.
+func settle(t *testing.T, cg cgroups, group string, pid int) {
+	t.Helper()
+	dir := ""
+	switch c := cg.(type) {
+	case cgroupV1:
+		dir = filepath.Join(c.root, "freezer", group)
+	case cgroupV2:
+		dir = filepath.Join(c.root, group)
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeControl(filepath.Join(dir, "cgroup.procs"), strconv.Itoa(pid)); err != nil {
+		t.Fatal(err)
 	}
 }

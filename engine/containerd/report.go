@@ -54,5 +54,8 @@ func (i *instance) autopsy(ctx context.Context, e exit) *apron.Failure {
 		i.log.Warn("remains of a process are left for later", "err", err)
 	}
 	f := failureOf(e, kills > 0, i.tail())
+	if reason := i.sentence.Swap(nil); reason != nil {
+		f.Ended = *reason
+	}
 	return &f
 }

@@ -54,6 +54,9 @@ func Serve(ctx context.Context, c ServerConfig) error {
 	if err := os.Setenv("PATH", filepath.Dir(runc)+string(os.PathListSeparator)+os.Getenv("PATH")); err != nil {
 		return fmt.Errorf("set PATH: %w", err)
 	}
+	if err := ownTemporary(c); err != nil {
+		return err
+	}
 	srv, err := start(ctx, c)
 	if err != nil {
 		return err
@@ -67,6 +70,26 @@ func Serve(ctx context.Context, c ServerConfig) error {
 		c.Ready()
 	}
 	<-ctx.Done()
+	return nil
+}
+
+// ownTemporary gives this process, and the shims that inherit it, a place for temporary mounts that is
+// theirs alone, and empties it: one that is killed while it puts a root file system together leaves a
+// mount behind.
+func ownTemporary(c ServerConfig) error {
+	dir := filepath.Join(c.Dir, "engine", "tmp")
+	if err := unmountBelow(dir); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("empty temporary directory: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make temporary directory: %w", err)
+	}
+	if err := os.Setenv("TMPDIR", dir); err != nil {
+		return fmt.Errorf("set temporary directory: %w", err)
+	}
 	return nil
 }
 
@@ -101,7 +124,7 @@ func serverConfig(c ServerConfig) *config.Config {
 	return &config.Config{
 		Version: 4,
 		Root:    filepath.Join(c.Dir, "engine", "root"),
-		State:   filepath.Join(c.Dir, "engine", "state"),
+		State:   stateDir(c.Dir),
 		RequiredPlugins: []string{
 			"io.containerd.server.v1.grpc", "io.containerd.server.v1.ttrpc",
 			"io.containerd.runtime.v2.task", "io.containerd.snapshotter.v1.native",

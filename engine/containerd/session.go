@@ -4,9 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"runtime"
+	"slices"
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/errdefs"
@@ -26,6 +25,8 @@ type session struct {
 	net         *network
 	roster      *engine.Roster
 	slots       chan struct{} // holds one per instance being created: creation is CPU work
+
+	noUserNamespaces error // why instances share the host's user ids; nil: each has its own
 }
 
 // openSession looks at the machine and makes what all instances share.
@@ -41,10 +42,31 @@ func openSession(ctx context.Context, cfg Config, cl *client.Client, r *engine.R
 	if s.cgroups, err = detectCgroups(); err != nil {
 		return nil, err
 	}
+	if err := s.cgroups.make(servicesOf(cfg.Dir), servicesShares); err != nil {
+		return nil, err
+	}
 	if s.net, err = openNetwork(ctx, cfg.Dir); err != nil {
 		return nil, err
 	}
+	if err := s.net.allow(cfg.Open); err != nil {
+		return nil, err
+	}
+	if s.noUserNamespaces = s.tryUserNamespaces(ctx); s.noUserNamespaces != nil {
+		cfg.Log.Warn("instances have no user namespaces of their own here", "reason", s.noUserNamespaces)
+	}
 	return s, nil
+}
+
+// tryUserNamespaces returns why instances cannot have user ids of their own; nil: they can.
+func (s *session) tryUserNamespaces(ctx context.Context) error {
+	abilities, err := s.client.GetSnapshotterCapabilities(ctx, s.snapshotter)
+	if err != nil {
+		return fmt.Errorf("ask what the snapshotter can do: %w", err)
+	}
+	if !slices.Contains(abilities, "remap-ids") {
+		return errors.New("the kernel cannot map the owners of files in overlay mounts (Linux 5.19 can)")
+	}
+	return probeUserNamespaces()
 }
 
 // dropImage lets go of a revision's image; its content is collected soon after.
@@ -54,32 +76,4 @@ func (s *session) dropImage(ctx context.Context, id apron.RevisionID) error {
 		return fmt.Errorf("let go of image of revision %s: %w", id, err)
 	}
 	return nil
-}
-
-// sweep removes what a crash left of instances whose container was never made or already removed:
-// network namespaces, name files and logs.
-func (s *session) sweep(known func(apron.InstanceID) bool) error {
-	var errs []error
-	for _, dir := range []string{"run/netns", "run/instance"} {
-		entries, err := os.ReadDir(filepath.Join(s.cfg.Dir, dir))
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("look for leftovers: %w", err)
-		}
-		for _, e := range entries {
-			if id := apron.InstanceID(e.Name()); !known(id) {
-				errs = append(errs, s.removeRemains(id))
-			}
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// removeRemains removes everything of an instance outside of the engine child.
-func (s *session) removeRemains(id apron.InstanceID) error {
-	return errors.Join(
-		s.net.disconnect(id),
-		os.RemoveAll(filesDir(s.cfg.Dir, id)),
-		gone(os.Remove(LogPath(s.cfg.Dir, id))),
-		gone(os.Remove(LogPath(s.cfg.Dir, id)+".1")),
-	)
 }

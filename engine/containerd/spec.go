@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/containerd/containerd/api/types/runc/options"
@@ -51,12 +52,35 @@ func capabilities() []string {
 	}
 }
 
-// createContainer makes the container record and root file system of an instance; nothing runs yet.
-func (s *session) createContainer(ctx context.Context, id apron.InstanceID, spec engine.Spec, addr netip.Addr) error {
-	img, err := s.image(ctx, imageName(spec.Revision))
-	if err != nil {
-		return err
+// place is what an instance has of the machine to itself.
+type place struct {
+	addr netip.Addr
+	ids  idMap
+}
+
+// imageOf returns the image of a prepared revision, and the user it says its processes run as.
+func (s *session) imageOf(ctx context.Context, id apron.RevisionID) (img client.Image, user string, err error) {
+	if img, err = s.image(ctx, imageName(id)); err != nil {
+		return nil, "", err
 	}
+	config, err := img.Spec(ctx)
+	if err != nil {
+		return nil, "", fmt.Errorf("read configuration of image of revision %s: %w", id, err)
+	}
+	return img, config.Config.User, nil
+}
+
+// ids returns the ids of an instance, whose image names the user. gVisor makes a user namespace of
+// its own.
+func (s *session) ids(spec engine.Spec, addr netip.Addr, user string) idMap {
+	if s.noUserNamespaces != nil || spec.Runtime == apron.RuntimeGVisor {
+		return idMap{}
+	}
+	return idsOf(addr, user)
+}
+
+// createContainer makes the container record and root file system of an instance; nothing runs yet.
+func (s *session) createContainer(ctx context.Context, img client.Image, id apron.InstanceID, spec engine.Spec, at place) error {
 	saved, err := saveSpec(spec)
 	if err != nil {
 		return err
@@ -64,13 +88,13 @@ func (s *session) createContainer(ctx context.Context, id apron.InstanceID, spec
 	opts := []client.NewContainerOpts{
 		client.WithImage(img),
 		client.WithSnapshotter(s.snapshotter),
-		client.WithNewSnapshot(string(id), img),
+		client.WithNewSnapshot(string(id), img, at.ids.snapshot()...),
 		client.WithContainerLabels(map[string]string{
-			labelService: string(spec.Service), labelRevision: string(spec.Revision), labelAddress: addr.String(),
+			labelService: string(spec.Service), labelRevision: string(spec.Revision), labelAddress: at.addr.String(),
 		}),
 		client.WithContainerExtension(extensionSpec, saved),
-		client.WithRuntime(s.shim, &options.Options{BinaryName: s.runc, Root: filepath.Join(runDir(s.cfg.Dir), "runc")}),
-		client.WithNewSpec(s.ociSpec(id, spec, img)...), // last: it looks into the snapshot for the user's name
+		client.WithRuntime(s.shim, s.runtimeOptions(at.ids)),
+		client.WithNewSpec(s.ociSpec(id, spec, at.ids, img)...), // last: it looks into the snapshot for the user's name
 	}
 	_, err = s.client.NewContainer(ctx, string(id), opts...)
 	if errdefs.IsNotFound(err) { // the image's layers are not unpacked, or no longer
@@ -85,8 +109,18 @@ func (s *session) createContainer(ctx context.Context, id apron.InstanceID, spec
 	return nil
 }
 
+// runtimeOptions says which runtime the shim drives. The pipes it makes for the output belong to the
+// instance's root: an application that opens /dev/stdout again must be allowed to.
+func (s *session) runtimeOptions(ids idMap) *options.Options {
+	o := &options.Options{BinaryName: s.runc, Root: filepath.Join(runDir(s.cfg.Dir), "runc")}
+	if ids.mapped() {
+		o.IoUid, o.IoGid = ids.uids[0].HostID, ids.gids[0].HostID
+	}
+	return o
+}
+
 // ociSpec says how an instance is run.
-func (s *session) ociSpec(id apron.InstanceID, spec engine.Spec, img oci.Image) []oci.SpecOpts {
+func (s *session) ociSpec(id apron.InstanceID, spec engine.Spec, ids idMap, img oci.Image) []oci.SpecOpts {
 	memory := uint64(spec.MemoryMiB) << 20
 	opts := []oci.SpecOpts{
 		oci.WithDefaultSpec(),
@@ -99,6 +133,7 @@ func (s *session) ociSpec(id apron.InstanceID, spec engine.Spec, img oci.Image) 
 		oci.WithNoNewPrivileges,
 		oci.WithCapabilities(capabilities()),
 		oci.WithLinuxNamespace(specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: netnsPath(s.cfg.Dir, id)}),
+		withIDs(ids, usernsPath(s.cfg.Dir, id)),
 		oci.WithNamespacedCgroup(),
 		oci.WithCgroup(groupOf(s.cfg.Dir, spec.Service, id)),
 		oci.WithMounts(s.mounts(id)),
@@ -107,6 +142,7 @@ func (s *session) ociSpec(id apron.InstanceID, spec engine.Spec, img oci.Image) 
 		oci.WithMemoryLimit(memory),
 		oci.WithPidsLimit(maxProcesses),
 		withFiles,
+		withOOMScore,
 	}
 	if swapAccounted() {
 		opts = append(opts, oci.WithMemorySwap(int64(memory))) // memory and swap together: no swap
@@ -139,6 +175,23 @@ func withFiles(_ context.Context, _ oci.Client, _ *containers.Container, s *oci.
 	}
 	n := min(own.Max, maxFiles)
 	s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: n, Hard: n}}
+	return nil
+}
+
+// oomScore makes the kernel end an application before anything of the platform when the whole machine
+// is out of memory (proc_pid_oom_score_adj(5)).
+const oomScore = 500
+
+// withOOMScore raises it to no less than this process has: lowering it takes a capability that root
+// does not always have.
+func withOOMScore(_ context.Context, _ oci.Client, _ *containers.Container, s *oci.Spec) error {
+	score := oomScore
+	if own, err := os.ReadFile("/proc/self/oom_score_adj"); err == nil {
+		if n, err := strconv.Atoi(strings.TrimSpace(string(own))); err == nil {
+			score = max(score, n)
+		}
+	}
+	s.Process.OOMScoreAdj = &score
 	return nil
 }
 
@@ -180,9 +233,9 @@ func saveSpec(spec engine.Spec) (*wrapperspb.BytesValue, error) {
 
 // record is what a container's labels and extension say of its instance.
 type record struct {
-	id       apron.InstanceID
-	spec     engine.Spec // without Env
-	addr     netip.Addr
+	id   apron.InstanceID
+	spec engine.Spec // without Env
+	place
 	restarts int
 	ready    time.Time // start of the process that has been healthy; zero: none
 }
@@ -207,6 +260,11 @@ func readRecord(c containers.Container) (r record, ours bool, err error) {
 	if r.addr, err = netip.ParseAddr(c.Labels[labelAddress]); err != nil {
 		return r, true, fmt.Errorf("read address of container %s: %w", c.ID, err)
 	}
+	var run specs.Spec
+	if err := json.Unmarshal(c.Spec.GetValue(), &run); err != nil {
+		return r, true, fmt.Errorf("read runtime spec of container %s: %w", c.ID, err)
+	}
+	r.ids = idsIn(&run)
 	if v := c.Labels[labelRestarts]; v != "" {
 		if r.restarts, err = strconv.Atoi(v); err != nil {
 			return r, true, fmt.Errorf("read restarts of container %s: %w", c.ID, err)

@@ -26,6 +26,8 @@ type netState struct {
 	Subnet netip.Prefix `json:"subnet"`
 	// Forwarding: this directory turned IP forwarding on, so Teardown may turn it off.
 	Forwarding bool `json:"forwarding"`
+	// Open are the TCP ports of the machine that instances may connect to.
+	Open []uint16 `json:"open,omitempty"`
 }
 
 func netStatePath(dir string) string { return filepath.Join(dir, "engine", "network.json") }
@@ -66,8 +68,7 @@ func (s netState) save(dir string) error {
 // freeSubnet returns the first subnet of the pool that none of used overlaps.
 func freeSubnet(used []netip.Prefix) (netip.Prefix, error) {
 	for i := range 1 << (subnetBits - pool().Bits()) {
-		a := pool().Addr().As4()
-		n := uint32(a[0])<<24 | uint32(a[1])<<16 | uint32(i)<<(32-subnetBits)
+		n := number(pool().Addr().As4()) | uint32(i)<<(32-subnetBits)
 		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}), subnetBits)
 		if !overlapsAny(p, used) {
 			return p, nil

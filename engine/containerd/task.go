@@ -121,9 +121,9 @@ func (s *session) removeTask(ctx context.Context, id apron.InstanceID) error {
 	return nil
 }
 
-// resetRoot gives a container a fresh root file system: a restarted process must not find what the
-// one before it left.
-func (s *session) resetRoot(ctx context.Context, id apron.InstanceID) error {
+// resetRoot gives a container a fresh root file system for its ids: a restarted process must not find
+// what the one before it left.
+func (s *session) resetRoot(ctx context.Context, id apron.InstanceID, ids idMap) error {
 	c, err := s.client.ContainerService().Get(ctx, string(id))
 	if err != nil {
 		return fmt.Errorf("find container: %w", err)
@@ -140,7 +140,7 @@ func (s *session) resetRoot(ctx context.Context, id apron.InstanceID) error {
 	if err := sn.Remove(ctx, c.SnapshotKey); err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("remove root file system: %w", err)
 	}
-	if _, err := sn.Prepare(ctx, c.SnapshotKey, identity.ChainID(layers).String()); err != nil {
+	if _, err := sn.Prepare(ctx, c.SnapshotKey, identity.ChainID(layers).String(), ids.snapshot()...); err != nil {
 		return fmt.Errorf("make root file system: %w", err)
 	}
 	return nil

@@ -41,22 +41,24 @@ func Teardown(ctx context.Context, dir string) error {
 	if err := endInstances(ctx, dir, cg); err != nil {
 		return err
 	}
-	if err := unmountBelow(dir); err != nil {
-		return err // never remove files below a mount that holds an image
+	for _, d := range []string{dir, runDir(dir)} {
+		if err := unmountBelow(d); err != nil {
+			return err // never remove files below a mount that holds an image
+		}
 	}
 	return errors.Join(
 		removeNetwork(dir),
 		cg.remove(treeOf(dir)),
 		os.RemoveAll(runDir(dir)),
 		os.RemoveAll(filepath.Join(dir, "run", "netns")),
+		os.RemoveAll(filepath.Join(dir, "run", "userns")),
 		os.RemoveAll(filepath.Join(dir, "run", "instance")),
-		os.RemoveAll(filepath.Join(dir, "engine", "state")),
 	)
 }
 
-// endInstances ends every process in the data directory's control groups: politely first.
+// endInstances ends every process in the control groups of instances: politely first.
 func endInstances(ctx context.Context, dir string, cg cgroups) error {
-	groups, err := cg.groups(treeOf(dir))
+	groups, err := cg.groups(servicesOf(dir))
 	if err != nil {
 		return err
 	}

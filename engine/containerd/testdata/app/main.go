@@ -3,23 +3,30 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/signal"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const lastWords = "last words"
 
 func main() {
-	fmt.Println("hello")
 	mode := "serve"
 	if len(os.Args) > 1 {
 		mode = os.Args[1]
+	}
+	if mode != "copy" && mode != "terminal" {
+		fmt.Println("hello")
 	}
 	switch mode {
 	case "exit":
@@ -27,9 +34,18 @@ func main() {
 		os.Exit(7)
 	case "silent":
 		select {}
+	case "copy": // standard input to standard output, and the rest of the arguments to standard error
+		fmt.Fprint(os.Stderr, strings.Join(os.Args[2:], " "), os.Getenv("GREETING"))
+		_, _ = io.Copy(os.Stdout, os.Stdin)
+		os.Exit(5)
+	case "terminal": // says how large it is, then at every change, until the line "exit"
+		terminal()
 	case "errors": // says everything else on standard error
 		_ = os.Stdout.Close()
 		os.Stdout = os.Stderr
+		serve()
+	case "stubborn": // handles SIGTERM by going on
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGTERM)
 		serve()
 	case "polite": // takes its time, but handles SIGTERM
 		c := make(chan os.Signal, 1)
@@ -40,6 +56,45 @@ func main() {
 	default:
 		serve()
 	}
+}
+
+func terminal() {
+	say := func() {
+		size, err := unix.IoctlGetWinsize(0, unix.TIOCGWINSZ)
+		if err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		fmt.Printf("%dx%d\n", size.Col, size.Row)
+	}
+	changed := make(chan os.Signal, 1)
+	signal.Notify(changed, syscall.SIGWINCH)
+	say()
+	go func() {
+		for range changed {
+			say()
+		}
+	}()
+	lines := bufio.NewScanner(os.Stdin)
+	for lines.Scan() && lines.Text() != "exit" {
+	}
+}
+
+// held is memory that /burn makes the process hold.
+var held []byte
+
+// touched returns memory that is really there.
+func touched(n int) []byte {
+	b := make([]byte, n)
+	for i := 0; i < len(b); i += 4096 {
+		b[i] = 1
+	}
+	return b
+}
+
+func number(r *http.Request, name string) int {
+	n, _ := strconv.Atoi(r.URL.Query().Get(name))
+	return n
 }
 
 func serve() {
@@ -55,6 +110,25 @@ func serve() {
 			return
 		}
 		_, _ = w.Write(b)
+	})
+	http.HandleFunc("/attack", handleAttack)
+	http.HandleFunc("/fill", func(w http.ResponseWriter, r *http.Request) {
+		if err := os.WriteFile(r.URL.Query().Get("path"), make([]byte, number(r, "mib")<<20), 0o600); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	})
+	http.HandleFunc("/burn", func(_ http.ResponseWriter, r *http.Request) {
+		held = touched(number(r, "mib") << 20)
+		for until := time.Now().Add(time.Duration(number(r, "ms")) * time.Millisecond); time.Now().Before(until); {
+		}
+	})
+	http.HandleFunc("/owner", func(w http.ResponseWriter, r *http.Request) {
+		var st syscall.Stat_t
+		if err := syscall.Stat(r.URL.Query().Get("path"), &st); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		fmt.Fprintf(w, "%d:%d", st.Uid, st.Gid)
 	})
 	http.HandleFunc("/env", func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, os.Getenv(r.URL.Query().Get("name")))
@@ -76,11 +150,7 @@ func serve() {
 	http.HandleFunc("/eat", func(w http.ResponseWriter, _ *http.Request) {
 		var all [][]byte
 		for {
-			b := make([]byte, 16<<20)
-			for i := 0; i < len(b); i += 4096 {
-				b[i] = 1
-			}
-			all = append(all, b)
+			all = append(all, touched(16<<20))
 			_, _ = io.WriteString(w, fmt.Sprint(len(all)))
 		}
 	})

@@ -1,0 +1,85 @@
+package containerd
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// cgroupV2 is the unified tree.
+type cgroupV2 struct{ root string }
+
+func (c cgroupV2) limitCPU(group string, milliCPU int) error {
+	limit := fmt.Sprintf("%d %d", max(milliCPU*cpuPeriod/1000, 1000), cpuPeriod)
+	return writeControl(filepath.Join(c.root, group, "cpu.max"), limit)
+}
+
+func (c cgroupV2) oomKills(group string) (int, error) {
+	return readCounter(filepath.Join(c.root, group, "memory.events"), "oom_kill")
+}
+
+func (c cgroupV2) processes(group string) ([]int, error) {
+	return readProcesses(filepath.Join(c.root, group, "cgroup.procs"))
+}
+
+func (c cgroupV2) groups(group string) ([]string, error) { return listGroups(c.root, group) }
+
+func (c cgroupV2) remove(group string) error { return removeTree(filepath.Join(c.root, group)) }
+
+func (c cgroupV2) usage(group string) (time.Duration, uint64, error) {
+	us, err := readCounter(filepath.Join(c.root, group, "cpu.stat"), "usage_usec")
+	if err != nil {
+		return 0, 0, err
+	}
+	held, err := readNumber(filepath.Join(c.root, group, "memory.current"))
+	if err != nil {
+		return 0, 0, err
+	}
+	idle, err := readCounter(filepath.Join(c.root, group, "memory.stat"), "inactive_file")
+	return time.Duration(us) * time.Microsecond, held - min(held, uint64(idle)), err
+}
+
+func (c cgroupV2) freeze(group string, frozen bool) error {
+	want := 0
+	if frozen {
+		want = 1
+	}
+	if err := writeControl(filepath.Join(c.root, group, "cgroup.freeze"), strconv.Itoa(want)); err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(freezePatience); ; {
+		is, err := readCounter(filepath.Join(c.root, group, "cgroup.events"), "frozen")
+		if err != nil || is == want {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("control group %s is not frozen after %s", group, freezePatience)
+		}
+	}
+}
+
+// make lets the controllers of the group's ancestors reach it; those the kernel does not have are not
+// needed (cgroup-v2.rst, "Enabling and Disabling").
+func (c cgroupV2) make(group string, shares uint64) error {
+	at := c.root
+	for part := range strings.SplitSeq(strings.Trim(group, "/"), "/") {
+		for _, controller := range []string{"+cpu", "+memory", "+pids", "+io"} {
+			_ = writeControl(filepath.Join(at, "cgroup.subtree_control"), controller)
+		}
+		at = filepath.Join(at, part)
+		if err := os.Mkdir(at, 0o755); err != nil && !os.IsExist(err) { //nolint:gosec // as every control group
+			return fmt.Errorf("make control group: %w", err)
+		}
+	}
+	return writeControl(filepath.Join(at, "cpu.weight"), strconv.FormatUint(weight(shares), 10))
+}
+
+// weight is the same as shares on version 2's scale, as runtimes translate it: 1024 is 39.
+func weight(shares uint64) uint64 { return 1 + (max(shares, 2)-2)*9999/262_142 }
+
+func (c cgroupV2) join(group string, pid int) error {
+	return writeControl(filepath.Join(c.root, group, "cgroup.procs"), strconv.Itoa(pid))
+}

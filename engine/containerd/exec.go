@@ -1,0 +1,178 @@
+package containerd
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/pkg/cio"
+	"github.com/containerd/errdefs"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"apron"
+	"apron/engine"
+)
+
+var _ engine.Execer = (*Driver)(nil)
+
+// execEnd is how long a command that was killed may take to be gone.
+const execEnd = 10 * time.Second
+
+// Exec implements engine.Execer.
+func (d *Driver) Exec(ctx context.Context, id apron.InstanceID, c engine.Command) (exitCode int, err error) {
+	s, err := d.await(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if len(c.Args) == 0 {
+		return 0, apron.Faultf(apron.Invalid, "There is no command to run.")
+	}
+	if _, ok := d.roster.Get(id); !ok {
+		return 0, notRunning(id)
+	}
+	p, input, err := s.makeExec(ctx, id, c)
+	if err != nil {
+		return 0, err
+	}
+	// What was made is removed whatever became of ctx.
+	clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), execEnd)
+	defer cancel()
+	code, err := runExec(ctx, p, input, c)
+	if err != nil {
+		_, _ = p.Delete(clean, client.WithProcessKill) // the error that matters is the first one
+		return 0, err
+	}
+	if _, err := p.Delete(clean); err != nil && !errdefs.IsNotFound(err) {
+		return 0, fmt.Errorf("remove command: %w", err)
+	}
+	return code, nil
+}
+
+func notRunning(id apron.InstanceID) error {
+	return apron.Faultf(apron.NotFound, "The instance %s does not run.", id)
+}
+
+// makeExec makes the process of a command; nothing runs yet.
+func (s *session) makeExec(ctx context.Context, id apron.InstanceID, c engine.Command) (client.Process, *input, error) {
+	t, err := s.task(ctx, id)
+	if err != nil {
+		return nil, nil, err
+	}
+	if t == nil {
+		return nil, nil, notRunning(id)
+	}
+	container, err := s.client.LoadContainer(ctx, string(id))
+	if err != nil {
+		return nil, nil, fmt.Errorf("find container: %w", err)
+	}
+	spec, err := container.Spec(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read runtime spec: %w", err)
+	}
+	in := &input{from: c.Stdin, ended: make(chan struct{})}
+	name := "exec-" + strings.ToLower(rand.Text())
+	p, err := t.Exec(ctx, name, execProcess(spec, c), s.streams(in, c))
+	if err != nil {
+		return nil, nil, execError(id, err)
+	}
+	return p, in, nil
+}
+
+// execProcess is the application's process with another command.
+func execProcess(s *specs.Spec, c engine.Command) *specs.Process {
+	p := *s.Process
+	p.Args, p.Terminal = c.Args, c.TTY
+	p.Env = append(append([]string{}, p.Env...), c.Env...)
+	return &p
+}
+
+// streams connects a command's streams through pipes in a directory that a reboot empties.
+func (s *session) streams(in *input, c engine.Command) cio.Creator {
+	out, errs := c.Stdout, c.Stderr
+	if out == nil {
+		out = io.Discard
+	}
+	if errs == nil {
+		errs = io.Discard
+	}
+	opts := []cio.Opt{cio.WithStreams(in, out, errs), cio.WithFIFODir(filepath.Join(runDir(s.cfg.Dir), "fifo"))}
+	if c.TTY {
+		opts = append(opts, cio.WithTerminal)
+	}
+	return cio.NewCreator(opts...)
+}
+
+// runExec starts a command and waits until it has ended.
+func runExec(ctx context.Context, p client.Process, in *input, c engine.Command) (int, error) {
+	ended, err := p.Wait(context.WithoutCancel(ctx))
+	if err != nil {
+		return 0, fmt.Errorf("wait for command: %w", err)
+	}
+	if err := p.Start(ctx); err != nil {
+		return 0, execError("", err)
+	}
+	resize := c.Resize
+	if !c.TTY {
+		resize = nil
+	}
+	inputEnded := in.ended
+	for {
+		select {
+		case status := <-ended:
+			if err := status.Error(); err != nil {
+				return 0, fmt.Errorf("wait for command: %w", err)
+			}
+			p.IO().Wait()
+			return int(status.ExitCode()), nil
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-inputEnded:
+			inputEnded = nil
+			_ = p.CloseIO(ctx, client.WithStdinCloser) // it may have ended meanwhile
+		case size, ok := <-resize:
+			if !ok {
+				resize = nil
+				continue
+			}
+			_ = p.Resize(ctx, uint32(size.Columns), uint32(size.Rows)) // the same
+		}
+	}
+}
+
+// execError makes what the runtime says about a command fit for the user.
+func execError(id apron.InstanceID, err error) error {
+	switch {
+	case errdefs.IsNotFound(err) || errdefs.IsFailedPrecondition(err):
+		return errors.Join(notRunning(id), err)
+	case errdefs.IsUnavailable(err), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("start command: %w", err)
+	default:
+		return apron.Faultf(apron.Invalid, "The command could not be started: %s", startReason(err))
+	}
+}
+
+// input tells when a reader has come to its end, which the pipe behind it cannot tell a process.
+type input struct {
+	from  io.Reader // nil: empty
+	ended chan struct{}
+	done  bool
+}
+
+// Read implements io.Reader.
+func (i *input) Read(p []byte) (n int, err error) {
+	err = io.EOF
+	if i.from != nil {
+		n, err = i.from.Read(p)
+	}
+	if err != nil && !i.done {
+		i.done = true
+		close(i.ended)
+	}
+	return n, err
+}

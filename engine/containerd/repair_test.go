@@ -1,0 +1,376 @@
+package containerd_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/google/nftables"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"apron"
+	"apron/engine/containerd"
+	"apron/engine/enginetest"
+)
+
+// restarted waits until the instance is ready after n restarts.
+func restarted(t *testing.T, w *enginetest.Watcher, id apron.InstanceID, n int) apron.Instance {
+	t.Helper()
+	var found apron.Instance
+	w.Until(t, "a restart", func(all []apron.Instance) bool {
+		at := slices.IndexFunc(all, func(i apron.Instance) bool {
+			return i.ID == id && i.State == apron.InstanceReady && i.Restarts == n
+		})
+		if at >= 0 {
+			found = all[at]
+		}
+		return at >= 0
+	})
+	return found
+}
+
+// kill ends a process the hard way and waits until it has ended.
+func kill(t *testing.T, pid int) {
+	t.Helper()
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 10_000)
+		if n > 0 {
+			return
+		}
+		if err != unix.EINTR {
+			t.Fatalf("process %d does not end: %v", pid, err)
+		}
+	}
+}
+
+// noneLeft removes the revision and checks that nothing of its instances is left anywhere.
+func (r *rig) noneLeft(t *testing.T, w *enginetest.Watcher, id apron.RevisionID) {
+	t.Helper()
+	if err := r.driver.Remove(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	w.Ready(t, id, 0)
+	if left := append(r.left(t), r.leftInEngine(t)...); len(left) != 0 {
+		t.Errorf("left on the machine:\n%s", strings.Join(left, "\n"))
+	}
+}
+
+// leftInEngine lists what containerd, the kernel's mounts and control groups have of instances.
+func (r *rig) leftInEngine(t *testing.T) []string {
+	t.Helper()
+	cl := r.client(t)
+	var all []string
+	containers, err := cl.Containers(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range containers {
+		all = append(all, "container "+c.ID())
+	}
+	err = cl.SnapshotService("overlayfs").Walk(t.Context(), func(_ context.Context, i snapshots.Info) error {
+		if i.Kind == snapshots.KindActive {
+			all = append(all, "snapshot "+i.Name)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(mounts)) {
+		if strings.Contains(line, r.dir+"/") || strings.Contains(line, "/run/"+r.bridge(t)+"/") {
+			all = append(all, "mount "+strings.Fields(line)[4])
+		}
+	}
+	for _, pattern := range []string{"/sys/fs/cgroup/*/%s/services/*", "/sys/fs/cgroup/%s/services/*"} {
+		found, err := filepath.Glob(fmt.Sprintf(pattern, r.bridge(t)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range found {
+			if st, err := os.Stat(f); err == nil && st.IsDir() {
+				all = append(all, "control group "+f)
+			}
+		}
+	}
+	return all
+}
+
+func (r *rig) client(t *testing.T) *client.Client {
+	t.Helper()
+	cl, err := client.New(containerd.SocketPath(r.dir), client.WithDefaultNamespace(containerd.DefaultNamespace))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cl.Close() })
+	return cl
+}
+
+// TestShimMayDie kills the process that keeps an instance: the instance goes with it and comes back.
+func TestShimMayDie(t *testing.T) {
+	r := newRig(t)
+	w := enginetest.StartWatch(t, r.driver)
+	spec := enginetest.SpecOf(r.serveImage(t))
+	i := runOne(t, r.driver, w, spec)
+	pid := r.pid(t, i.ID)
+	kill(t, parentOf(t, pid))
+	mustGet(t, restarted(t, w, i.ID, 1), "/")
+	if runs(pid) {
+		t.Error("the process of the dead shim still runs")
+	}
+	r.noneLeft(t, w, spec.Revision)
+}
+
+// runs reports whether a process is there and has not ended: one that nobody waited for yet has.
+func runs(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && !strings.Contains(string(b), ") Z ")
+}
+
+// TestEngineAndShimsMayDie leaves processes that nobody knows how to wait for.
+func TestEngineAndShimsMayDie(t *testing.T) {
+	r := newRig(t)
+	w := enginetest.StartWatch(t, r.driver)
+	spec := enginetest.SpecOf(r.serveImage(t))
+	i := runOne(t, r.driver, w, spec)
+	pid := r.pid(t, i.ID)
+	shim := parentOf(t, pid)
+	r.driver.stop()
+	r.child.kill()
+	kill(t, shim)
+	r.child = startEngine(t, r.dir)
+	r.driver = startDriver(t, r.cfg)
+	w = enginetest.StartWatch(t, r.driver)
+	mustGet(t, restarted(t, w, i.ID, 1), "/")
+	if runs(pid) {
+		t.Error("the process of the dead shim still runs")
+	}
+	r.noneLeft(t, w, spec.Revision)
+}
+
+// TestRuncMayDie kills runc in the middle of the first create and the first delete it is asked for.
+func TestRuncMayDie(t *testing.T) {
+	r := newRig(t)
+	_, runc, err := containerd.Binaries(r.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sabotage(t, runc, "create", "delete")
+	w := enginetest.StartWatch(t, r.driver)
+	spec := enginetest.SpecOf(r.serveImage(t))
+	if err := r.driver.Prepare(t.Context(), spec); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.driver.Scale(t.Context(), spec, 1); err != nil {
+		t.Fatal(err)
+	}
+	w.Failed(t, spec.Revision, apron.InstanceFailed, func(f apron.Failure) bool { return f.Start != "" })
+	mustGet(t, w.Ready(t, spec.Revision, 1)[0], "/")
+	r.noneLeft(t, w, spec.Revision)
+}
+
+// sabotage puts a script in runc's place that kills it 20 ms after its start, once for each command.
+func sabotage(t *testing.T, runc string, commands ...string) {
+	t.Helper()
+	if err := os.Rename(runc, runc+".real"); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range commands {
+		if err := os.WriteFile(runc+"."+c, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	script := `#!/bin/sh
+real="$0.real"
+for word in "$@"; do
+	if rm "$0.$word" 2>/dev/null; then
+		"$real" "$@" & pid=$!
+		sleep 0.02
+		kill -9 $pid
+		exit 137
+	fi
+done
+exec "$real" "$@"
+`
+	if err := os.WriteFile(runc, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestRebootIsSurvived takes away what a reboot takes away, and leaves what is on disk.
+func TestRebootIsSurvived(t *testing.T) {
+	r := newRig(t)
+	w := enginetest.StartWatch(t, r.driver)
+	spec := enginetest.SpecOf(r.serveImage(t))
+	if err := r.driver.Prepare(t.Context(), spec); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.driver.Scale(t.Context(), spec, 2); err != nil {
+		t.Fatal(err)
+	}
+	before := w.Ready(t, spec.Revision, 2)
+	r.driver.stop()
+	r.child.kill()
+	r.reboot(t, before)
+	r.child = startEngine(t, r.dir)
+	r.driver = startDriver(t, r.cfg)
+	w = enginetest.StartWatch(t, r.driver)
+	for _, i := range w.Ready(t, spec.Revision, 2) {
+		mustGet(t, i, "/")
+		if i.Restarts != 1 {
+			t.Errorf("instance after a reboot reads %+v", i)
+		}
+	}
+	r.noneLeft(t, w, spec.Revision)
+}
+
+// reboot kills all processes, and empties what the kernel or a temporary file system keeps.
+func (r *rig) reboot(t *testing.T, all []apron.Instance) {
+	t.Helper()
+	for _, i := range all {
+		pid := r.pid(t, i.ID)
+		kill(t, parentOf(t, pid)) // the shim first, so that nothing is tidied up
+		kill(t, pid)
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(mounts)) {
+		if at := strings.Fields(line)[4]; strings.HasPrefix(at, r.dir+"/") || strings.HasPrefix(at, "/run/"+r.bridge(t)+"/") {
+			if err := unix.Unmount(at, unix.MNT_DETACH); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := os.RemoveAll("/run/" + r.bridge(t)); err != nil {
+		t.Fatal(err)
+	}
+	links, err := netlink.LinkList()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bridge, err := netlink.LinkByName(r.bridge(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range links {
+		if l.Attrs().MasterIndex == bridge.Attrs().Index || l.Attrs().Index == bridge.Attrs().Index {
+			_ = netlink.LinkDel(l) // the other ends go by themselves
+		}
+	}
+	c, err := nftables.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.DelTable(&nftables.Table{Name: r.bridge(t), Family: nftables.TableFamilyINet})
+	if err := c.Flush(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestOrphansAreRemoved makes one of every kind by hand, and some that are not Apron's to remove.
+func TestOrphansAreRemoved(t *testing.T) {
+	r := newRig(t)
+	w := enginetest.StartWatch(t, r.driver)
+	spec := enginetest.SpecOf(r.serveImage(t))
+	i := runOne(t, r.driver, w, spec)
+	r.driver.stop()
+	orphan := strings.Repeat("0f", 16)
+	bridge, err := netlink.LinkByName(r.bridge(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"apr" + orphan[:12], "foreign" + orphan[:8]} {
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name, attrs.MasterIndex = name, bridge.Attrs().Index
+		link := netlink.NewVeth(attrs)
+		link.PeerName = "p" + name[len(name)-9:] + name[:2]
+		if err := netlink.LinkAdd(link); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = netlink.LinkDel(link) }) // one of them is gone
+	}
+	for _, path := range []string{"log/instance/" + orphan + ".log", "run/netns/" + orphan, "run/userns/" + orphan, "log/instance/README"} {
+		if err := os.WriteFile(filepath.Join(r.dir, path), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cl := r.client(t)
+	sn := cl.SnapshotService("overlayfs")
+	keep := func(key string) error {
+		_, err := sn.Prepare(t.Context(), key, "", snapshots.WithLabels(map[string]string{"containerd.io/gc.root": "test"}))
+		return err
+	}
+	lease := func(id string, labels map[string]string) error {
+		_, err := cl.LeasesService().Create(t.Context(), leases.WithID(id), leases.WithExpiration(time.Hour), leases.WithLabels(labels))
+		return err
+	}
+	for _, err := range []error{keep(orphan), keep("build-step"), lease("pull", nil), lease("build", map[string]string{"buildkit/lease.temporary": "x"})} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	groups, err := filepath.Glob("/sys/fs/cgroup/*/" + r.bridge(t) + "/services")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(groups) == 0 {
+		groups = []string{"/sys/fs/cgroup/" + r.bridge(t) + "/services"}
+	}
+	for _, g := range groups {
+		if err := os.MkdirAll(filepath.Join(g, "gone", orphan), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	r.driver = startDriver(t, r.cfg)
+	w = enginetest.StartWatch(t, r.driver)
+	if again := w.Ready(t, spec.Revision, 1)[0]; again.ID != i.ID || again.Restarts != 0 {
+		t.Errorf("the instance reads %+v, was %+v", again, i)
+	}
+	for _, left := range append(r.left(t), r.leftInEngine(t)...) {
+		if strings.Contains(left, orphan) || strings.Contains(left, "apr"+orphan[:12]) || strings.HasSuffix(left, "/gone") {
+			t.Errorf("left on the machine: %s", left)
+		}
+	}
+	for _, path := range []string{filepath.Join(r.dir, "log/instance/README"), "/sys/class/net/foreign" + orphan[:8]} {
+		if _, err := os.Stat(path); err != nil {
+			t.Errorf("what was not Apron's has been removed: %v", err)
+		}
+	}
+	if _, err := sn.Stat(t.Context(), "build-step"); err != nil {
+		t.Errorf("a build's snapshot has been removed: %v", err)
+	}
+	all, err := cl.LeasesService().List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids []string
+	for _, l := range all {
+		ids = append(ids, l.ID)
+	}
+	if slices.Contains(ids, "pull") || !slices.Contains(ids, "build") {
+		t.Errorf("leases are %v, want the build's and not the pull's", ids)
+	}
+}

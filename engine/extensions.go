@@ -1,0 +1,49 @@
+package engine
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"apron"
+)
+
+// Usage is what an instance has used.
+type Usage struct {
+	Instance apron.InstanceID
+	Service  apron.ServiceID
+	At       time.Time     // when it was read
+	CPU      time.Duration // processor time of the running process; a restart begins again at 0
+	Memory   uint64        // bytes held, less what the kernel can take back at once
+}
+
+// Meter is implemented by engines that can tell what instances use.
+type Meter interface {
+	// Usage reads the usage of every instance that runs, cheaply enough to be asked every second.
+	Usage(ctx context.Context) ([]Usage, error)
+}
+
+// Size is the size of a terminal in characters.
+type Size struct{ Columns, Rows uint16 }
+
+// Command is what to run inside an instance. The nil value of a stream is one that is empty, or that
+// nobody reads.
+type Command struct {
+	Args   []string // argument vector; the program is looked up in the application's PATH
+	Env    []string // NAME=value on top of the application's environment
+	Stdin  io.Reader
+	Stdout io.Writer
+	Stderr io.Writer   // unused with a terminal, which has one output
+	TTY    bool        // give it a terminal
+	Resize <-chan Size // sizes of the terminal, the first one at once; unused without one
+}
+
+// Execer is implemented by engines that can run a command inside a live instance.
+type Execer interface {
+	// Exec runs the command beside the instance's application, as the same user and under the same
+	// limits, and returns its exit code when it has ended and everything it wrote has been passed on.
+	// When ctx is done it is killed. An instance that does not run is a NotFound Fault, a command that
+	// cannot be started an Invalid one. Stdin is not read any more once Exec has returned, but a Read
+	// that waits may still be waiting.
+	Exec(ctx context.Context, id apron.InstanceID, c Command) (exitCode int, err error)
+}
