@@ -2,12 +2,7 @@ package source
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net/http"
-	"strings"
-
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"apron"
 )
@@ -24,24 +19,16 @@ func (r *Resolver) Changed(ctx context.Context, scope apron.Scope, identifier, k
 	if ref.Digest != "" {
 		return ref.Digest, nil
 	}
-	loc, err := r.locate(ref)
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
+	defer cancel()
+	repository, err := r.open(ctx, ref)
 	if err != nil {
 		return "", err
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
-	defer cancel()
-	q, err := newQuery(ref, loc, &ifNoneMatch{r.cfg.Transport, known})
-	if err != nil {
+	if digest, err = repository.Digest(ctx, ref.Tag, known); err != nil {
 		return "", fmt.Errorf("look at image %s: %w", ref, err)
 	}
-	desc, err := q.puller.Head(ctx, q.repo.Tag(ref.Tag))
-	if err == nil {
-		return desc.Digest.String(), nil
-	}
-	if answer, ok := errors.AsType[*transport.Error](err); ok && answer.StatusCode == http.StatusNotModified && known != "" {
-		return known, nil
-	}
-	return "", q.explain(err)
+	return digest, nil
 }
 
 // reference reads an image identifier as the scope's account means it.
@@ -57,20 +44,4 @@ func (r *Resolver) reference(scope apron.Scope, identifier string) (Reference, e
 func (r *Resolver) isEmbedded(ref Reference) bool {
 	_, _, _, ok := r.embedded(ref.Account)
 	return ref.Kind == ECR && ok
-}
-
-// ifNoneMatch makes requests for the head of a manifest conditional.
-type ifNoneMatch struct {
-	next  http.RoundTripper
-	known string // digest; empty: they are not
-}
-
-// RoundTrip is part of http.RoundTripper. Registries use the digest in quotes as the entity tag, some
-// of them without the quotes.
-func (t *ifNoneMatch) RoundTrip(req *http.Request) (*http.Response, error) {
-	if t.known != "" && req.Method == http.MethodHead && strings.Contains(req.URL.Path, "/manifests/") {
-		req = req.Clone(req.Context())
-		req.Header.Set("If-None-Match", `"`+t.known+`"`)
-	}
-	return t.next.RoundTrip(req)
 }

@@ -22,26 +22,33 @@ type Location struct {
 	Host       string // host[:port] of BaseURL
 	Repository string // the repository's name there
 	Digest     string // what to pull; empty if the reference had none
-	User       string // empty: anonymous
-	Password   string // sensitive
+	Embedded   bool   // the registry is the one in this process
+	Credential
 }
+
+// String returns the location without its credential.
+func (l Location) String() string { return l.BaseURL + "/" + l.Repository + "@" + l.Digest }
 
 // dockerHub is where the registry called docker.io answers.
 const dockerHub = "registry-1.docker.io"
 
 // Locate returns where the image ref names is pulled from: ref is the Reference of an apron.Image
-// or anything ParseReference accepts. It does no I/O. Its error is an Invalid Fault, or plain when
-// the embedded registry's own URL is wrong.
-func (r *Resolver) Locate(_ context.Context, ref string) (Location, error) {
+// or anything ParseReference accepts. It sends nothing, but may read the docker configuration and run
+// a credential helper. Its error is an Invalid Fault, an UnavailableError when credentials cannot be
+// read, or plain when the embedded registry's own URL is wrong.
+func (r *Resolver) Locate(ctx context.Context, ref string) (Location, error) {
 	parsed, err := ParseReference(ref)
 	if err != nil {
 		return Location{}, err
 	}
-	return r.locate(parsed)
+	return r.locate(ctx, parsed)
 }
 
-func (r *Resolver) locate(ref Reference) (Location, error) {
+func (r *Resolver) locate(ctx context.Context, ref Reference) (Location, error) {
 	loc, err := r.base(ref)
+	if err == nil {
+		err = r.addCredential(ctx, &loc)
+	}
 	if err != nil {
 		return Location{}, fmt.Errorf("locate image %s: %w", ref, err)
 	}
@@ -55,7 +62,7 @@ func (r *Resolver) base(ref Reference) (Location, error) {
 	if ref.Kind == ECR {
 		if baseURL, user, password, ok := r.embedded(ref.Account); ok {
 			loc, err := parseBase(baseURL)
-			loc.User, loc.Password = user, password
+			loc.Embedded, loc.User, loc.Password = true, user, password
 			return loc, err
 		}
 	}
@@ -66,10 +73,32 @@ func (r *Resolver) base(ref Reference) (Location, error) {
 	if host == "docker.io" {
 		host = dockerHub
 	}
-	if isLoopback(host) || slices.Contains(r.cfg.Insecure, host) {
+	if r.allowsPlain(host) {
 		return Location{BaseURL: "http://" + host, PlainHTTP: true, Host: host}, nil
 	}
 	return Location{BaseURL: "https://" + host, Host: host}, nil
+}
+
+// allowsPlain reports whether a registry may be spoken to without TLS.
+func (r *Resolver) allowsPlain(host string) bool {
+	return isLoopback(host) || slices.Contains(r.cfg.Insecure, host)
+}
+
+// addCredential looks up what the registry at the location lets us in with, unless that is known
+// already. It goes by the host that is contacted: a mirror has credentials of its own.
+func (r *Resolver) addCredential(ctx context.Context, loc *Location) error {
+	if loc.Embedded || !loc.Anonymous() {
+		return nil
+	}
+	found, err := r.keys.find(ctx, loc.Host)
+	if err != nil || found.Anonymous() {
+		return err
+	}
+	if loc.PlainHTTP && !r.allowsPlain(loc.Host) {
+		return apron.Faultf(apron.Invalid, "There are credentials for the registry %s, which are not sent without TLS: it is not one of the insecure-registries.", loc.Host)
+	}
+	loc.Credential = found
+	return nil
 }
 
 // parseBase reads the base URL of a registry. Its errors do not repeat the URL, which may hold a

@@ -25,7 +25,7 @@ func TestLocate(t *testing.T) {
 	for ref, want := range map[string]source.Location{
 		ecrHost + "/team/web@" + zeros: {
 			BaseURL: "http://127.0.0.1:4080", PlainHTTP: true, Host: "127.0.0.1:4080", Repository: "team/web",
-			Digest: zeros, User: "AKIAEXAMPLE", Password: "secret",
+			Digest: zeros, Embedded: true, Credential: source.Credential{User: "AKIAEXAMPLE", Password: "secret"},
 		},
 		foreign + "/web@" + zeros: {BaseURL: "https://" + foreign, Host: foreign, Repository: "web", Digest: zeros},
 		"docker.io/library/nginx@" + zeros: {
@@ -33,7 +33,7 @@ func TestLocate(t *testing.T) {
 		},
 		"ghcr.io/team/web@" + zeros: {
 			BaseURL: "https://mirror.example.com:8443", Host: "mirror.example.com:8443", Repository: "ghcr/team/web",
-			Digest: zeros, User: "u", Password: "p",
+			Digest: zeros, Credential: source.Credential{User: "u", Password: "p"},
 		},
 		"registry.example.com:5000/web": {
 			BaseURL: "http://registry.example.com:5000", PlainHTTP: true, Host: "registry.example.com:5000", Repository: "web",

@@ -27,6 +27,8 @@ type PackOptions struct {
 }
 
 const (
+	// packArch is the architecture of the binaries that are packed.
+	packArch = "amd64"
 	// packUser is who a packed binary runs as: the number that distroless images call nonroot.
 	packUser = "65532:65532"
 	// maxBinaryBytes bounds a binary, which is held in memory while it is packed.
@@ -55,7 +57,7 @@ func PackBinary(path string, opts PackOptions) (v1.Image, error) {
 		return nil, fmt.Errorf("pack %s: %w", path, err)
 	}
 	cfg = cfg.DeepCopy()
-	cfg.OS, cfg.Architecture, cfg.Created = platformOS, platformArch, v1.Time{Time: epoch()}
+	cfg.OS, cfg.Architecture, cfg.Created = platformOS, packArch, v1.Time{Time: epoch()}
 	cfg.Config = v1.Config{
 		User: packUser, Entrypoint: []string{entry}, Cmd: opts.Args, WorkingDir: "/",
 		Env: append([]string{"PATH=/app"}, opts.Env...),

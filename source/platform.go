@@ -4,16 +4,17 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 
 	"apron"
 )
 
-// The platform instances run on.
+// The platform instances run on: Linux and this machine's architecture.
 const (
 	platformOS   = "linux"
-	platformArch = "amd64"
+	platformArch = runtime.GOARCH
 )
 
 // platformSet holds the platforms an image is for, as os/architecture.

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
@@ -33,7 +35,7 @@ func Push(ctx context.Context, img remote.Taggable, ref, user, password string) 
 	defer rt.CloseIdleConnections()
 	loc := Location{
 		Host: parsed.Host, PlainHTTP: plain || isLoopback(parsed.Host), Repository: parsed.Repository,
-		User: user, Password: password,
+		Credential: Credential{User: user, Password: password},
 	}
 	repo, opts, err := loc.client(rt)
 	if err != nil {
@@ -48,6 +50,25 @@ func Push(ctx context.Context, img remote.Taggable, ref, user, password string) 
 	}
 	sum := sha256.Sum256(raw)
 	return "sha256:" + hex.EncodeToString(sum[:]), nil
+}
+
+// client returns the repository in the terms of the client library, and how to speak to it.
+func (l Location) client(rt http.RoundTripper) (name.Repository, []remote.Option, error) {
+	var opts []name.Option
+	if l.PlainHTTP {
+		opts = append(opts, name.Insecure)
+	}
+	reg, err := name.NewRegistry(l.Host, opts...)
+	if err != nil {
+		return name.Repository{}, nil, err
+	}
+	auth := authn.Anonymous
+	if l.User != "" {
+		auth = &authn.Basic{Username: l.User, Password: l.Password}
+	}
+	return reg.Repo(l.Repository), []remote.Option{
+		remote.WithAuth(auth), remote.WithTransport(&oneScheme{rt, l.Host, l.PlainHTTP}), remote.WithUserAgent("apron"),
+	}, nil
 }
 
 var errPushDenied = errors.New("the registry does not accept these credentials")

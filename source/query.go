@@ -2,139 +2,103 @@ package source
 
 import (
 	"context"
-	"errors"
+	"encoding/json"
 	"fmt"
-	"net/http"
-
-	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/name"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
-	"github.com/google/go-containerregistry/pkg/v1/types"
-
-	"apron"
+	"strings"
 )
 
-const (
-	// maxConfigBytes is the largest image configuration that is read; real ones have kilobytes.
-	maxConfigBytes = 8 << 20
-	// maxManifests is how many manifests of an index are looked into for their platform.
-	maxManifests = 16
-)
+// maxManifests is how many manifests of an index are looked into for their platform.
+const maxManifests = 16
 
-// query is one conversation with a registry about one image.
+// query finds out what one image is, manifest by manifest.
 type query struct {
-	ref    Reference
-	repo   name.Repository
-	puller *remote.Puller
+	*Repository
 	budget int // manifests that may still be fetched
-}
-
-func newQuery(ref Reference, loc Location, rt http.RoundTripper) (*query, error) {
-	repo, opts, err := loc.client(rt)
-	if err != nil {
-		return nil, err
-	}
-	// The caller decides about trying again: it knows whether anybody still waits.
-	opts = append(opts, remote.WithRetryPredicate(func(error) bool { return false }), remote.WithRetryStatusCodes())
-	puller, err := remote.NewPuller(opts...)
-	if err != nil {
-		return nil, err
-	}
-	return &query{ref: ref, repo: repo, puller: puller, budget: maxManifests}, nil
-}
-
-// client returns the repository in the terms of the client library, and how to speak to it.
-func (l Location) client(rt http.RoundTripper) (name.Repository, []remote.Option, error) {
-	var opts []name.Option
-	if l.PlainHTTP {
-		opts = append(opts, name.Insecure)
-	}
-	reg, err := name.NewRegistry(l.Host, opts...)
-	if err != nil {
-		return name.Repository{}, nil, err
-	}
-	auth := authn.Anonymous
-	if l.User != "" {
-		auth = &authn.Basic{Username: l.User, Password: l.Password}
-	}
-	return reg.Repo(l.Repository), []remote.Option{
-		remote.WithAuth(auth), remote.WithTransport(&oneScheme{rt, l.Host, l.PlainHTTP}), remote.WithUserAgent("apron"),
-	}, nil
 }
 
 // resolve returns the digest the reference means, once it is sure that it runs here.
 func (q *query) resolve(ctx context.Context) (string, error) {
-	var ref name.Reference = q.repo.Tag(q.ref.Tag)
+	reference := q.ref.Tag
 	if q.ref.Digest != "" {
-		ref = q.repo.Digest(q.ref.Digest)
+		reference = q.ref.Digest
 	}
-	desc, err := q.puller.Get(ctx, ref)
+	mediaType, content, dgst, err := q.manifest(ctx, reference)
 	if err != nil {
 		return "", err
 	}
-	found, err := q.platforms(ctx, desc)
+	found, err := q.platforms(ctx, mediaType, content)
 	if err != nil {
 		return "", err
 	}
-	if err := found.check(q.ref); err != nil {
-		return "", err
-	}
-	return desc.Digest.String(), nil
+	return dgst, found.check(q.ref)
 }
 
-// explain turns an error of the conversation into what the caller promises: a Fault for what stays
-// as it is until somebody changes it, any other error for what may pass.
-func (q *query) explain(err error) error {
-	if apron.KindOf(err) != 0 {
-		return err
-	}
-	var answer *transport.Error
-	if !errors.As(err, &answer) {
-		return fmt.Errorf("resolve image %s: %w", q.ref, err)
-	}
-	switch code := answer.StatusCode; {
-	case code == http.StatusUnauthorized || code == http.StatusForbidden:
-		return denied(q.ref, err)
-	case code == http.StatusNotFound:
-		return &apron.Fault{Kind: apron.Invalid, Msg: fmt.Sprintf("The image %s does not exist.", q.ref), Err: err}
-	case code >= 400 && code < 500 && code != http.StatusTooManyRequests && code != http.StatusRequestTimeout:
-		return &apron.Fault{Kind: apron.Invalid, Msg: fmt.Sprintf("The registry refused the image %s (status %d).", q.ref, code), Err: err}
+// manifest is what this package reads of an image manifest or an index, of the OCI's or docker's
+// form: they differ in their media types alone.
+type manifest struct {
+	MediaType string `json:"mediaType"`
+	Config    struct {
+		Digest string `json:"digest"`
+		Size   int64  `json:"size"`
+	} `json:"config"`
+	Manifests []part `json:"manifests"`
+}
+
+// part is one entry of an index.
+type part struct {
+	MediaType string `json:"mediaType"`
+	Digest    string `json:"digest"`
+	Platform  *struct {
+		OS           string `json:"os"`
+		Architecture string `json:"architecture"`
+	} `json:"platform"`
+}
+
+// kinds of manifest.
+const (
+	otherManifest = iota
+	imageManifest
+	imageIndex
+)
+
+func manifestKind(mediaType string) int {
+	switch mediaType {
+	case "application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json":
+		return imageIndex
+	case "application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json":
+		return imageManifest
 	default:
-		return fmt.Errorf("resolve image %s: %w", q.ref, err)
+		return otherManifest
 	}
 }
 
-func denied(ref Reference, err error) error {
-	return &apron.Fault{
-		Kind: apron.Invalid, Err: err,
-		Msg: fmt.Sprintf("The image %s does not exist or its registry does not allow access to it.", ref),
+// parseManifest reads a manifest. The media type of the response decides what it is, and its own
+// only when the response has none of use, as of a plain file server.
+func parseManifest(mediaType string, content []byte) (manifest, int, error) {
+	var m manifest
+	if err := json.Unmarshal(content, &m); err != nil {
+		return manifest{}, otherManifest, fmt.Errorf("read manifest: %w", err)
 	}
+	kind := manifestKind(mediaType)
+	if kind == otherManifest && !strings.HasPrefix(mediaType, "application/vnd.") {
+		kind = manifestKind(m.MediaType)
+	}
+	if kind == otherManifest {
+		return manifest{}, kind, fmt.Errorf("media type %q", printable(mediaType))
+	}
+	return m, kind, nil
 }
 
 // platforms returns what platforms the image or index is for.
-func (q *query) platforms(ctx context.Context, desc *remote.Descriptor) (platformSet, error) {
-	switch {
-	case desc.MediaType.IsIndex():
-		return q.indexPlatforms(ctx, desc)
-	case desc.MediaType == types.OCIManifestSchema1 || desc.MediaType == types.DockerManifestSchema2:
-		return q.imagePlatform(desc)
-	default:
-		return nil, notImage(q.ref, fmt.Errorf("media type %s", desc.MediaType))
-	}
-}
-
-func (q *query) imagePlatform(desc *remote.Descriptor) (platformSet, error) {
-	img, err := desc.Image()
+func (q *query) platforms(ctx context.Context, mediaType string, content []byte) (platformSet, error) {
+	m, kind, err := parseManifest(mediaType, content)
 	if err != nil {
 		return nil, notImage(q.ref, err)
 	}
-	m, err := img.Manifest()
-	if err != nil || m.Config.Size < 0 || m.Config.Size > maxConfigBytes {
-		return nil, notImage(q.ref, err)
+	if kind == imageIndex {
+		return q.indexPlatforms(ctx, m)
 	}
-	raw, err := img.RawConfigFile()
+	raw, err := q.config(ctx, m.Config.Digest, m.Config.Size)
 	if err != nil {
 		return nil, err
 	}
@@ -143,35 +107,27 @@ func (q *query) imagePlatform(desc *remote.Descriptor) (platformSet, error) {
 
 // indexPlatforms looks at the platforms an index names, and into those of its parts for which it
 // names none.
-func (q *query) indexPlatforms(ctx context.Context, desc *remote.Descriptor) (platformSet, error) {
-	idx, err := desc.ImageIndex()
-	if err != nil {
-		return nil, notImage(q.ref, err)
-	}
-	m, err := idx.IndexManifest()
-	if err != nil {
-		return nil, notImage(q.ref, err)
-	}
+func (q *query) indexPlatforms(ctx context.Context, m manifest) (platformSet, error) {
 	found := platformSet{}
-	var unnamed []v1.Descriptor
-	for _, part := range m.Manifests {
+	var unnamed []part
+	for _, p := range m.Manifests {
 		switch {
-		case part.Platform != nil && part.Platform.Architecture != "":
-			found.add(part.Platform.OS, part.Platform.Architecture)
-		case part.MediaType.IsIndex() || part.MediaType.IsImage():
-			unnamed = append(unnamed, part)
+		case p.Platform != nil && p.Platform.Architecture != "":
+			found.add(p.Platform.OS, p.Platform.Architecture)
+		case manifestKind(p.MediaType) != otherManifest && len(unnamed) < maxManifests:
+			unnamed = append(unnamed, p)
 		}
 	}
-	for _, part := range unnamed {
+	for _, p := range unnamed {
 		if found.usable() || q.budget == 0 {
 			break
 		}
 		q.budget--
-		inner, err := q.puller.Get(ctx, q.repo.Digest(part.Digest.String()))
+		mediaType, content, err := q.Manifest(ctx, p.Digest)
 		if err != nil {
 			return nil, err
 		}
-		more, err := q.platforms(ctx, inner)
+		more, err := q.platforms(ctx, mediaType, content)
 		if err != nil {
 			return nil, err
 		}

@@ -35,7 +35,8 @@ func TestResolvePassingTroubles(t *testing.T) {
 	defer close(stop)
 	host := strings.TrimPrefix(srv.URL, "http://")
 	w := newWorld(t)
-	r, hasty := w.resolver(t, nil), w.resolver(t, func(c *source.Config) { c.Timeout = 300 * time.Millisecond })
+	r := w.resolver(t, func(c *source.Config) { c.Backoff = time.Millisecond })
+	hasty := w.resolver(t, func(c *source.Config) { c.Timeout = 300 * time.Millisecond })
 
 	plain := func(what string, err error) {
 		t.Helper()
@@ -54,14 +55,18 @@ func TestResolvePassingTroubles(t *testing.T) {
 		requests.Store(0)
 		_, err := r.Resolve(t.Context(), scopeOf(alice), host+"/web")
 		plain(http.StatusText(code), err)
-		if n := requests.Load(); n > 2 { // the client library asks twice which scheme is spoken
-			t.Errorf("status %d was tried again: %d requests", code, n)
+		if n := requests.Load(); n != 5 {
+			t.Errorf("status %d: %d requests, want 5", code, n)
 		}
 	}
 	for _, code := range []int{401, 403, 404, 410} {
 		status.Store(int32(code))
+		requests.Store(0)
 		_, err := r.Resolve(t.Context(), scopeOf(alice), host+"/web")
 		wantFault(t, err, host+"/web:latest")
+		if n := requests.Load(); n != 1 {
+			t.Errorf("status %d was tried again: %d requests", code, n)
+		}
 	}
 
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -107,7 +112,7 @@ func TestResolveOtherRegistries(t *testing.T) {
 // A registry that does not answer over TLS is not spoken to in clear text, private address or not.
 func TestNoPlainHTTPByAccident(t *testing.T) {
 	var seen atomic.Int32
-	r, err := source.New(source.Config{Transport: roundTrip(func(req *http.Request) (*http.Response, error) {
+	r, err := source.New(source.Config{Backoff: time.Millisecond, Transport: roundTrip(func(req *http.Request) (*http.Response, error) {
 		seen.Add(1)
 		if req.URL.Scheme != "https" {
 			t.Errorf("sent %s", req.URL)

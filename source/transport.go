@@ -1,7 +1,6 @@
 package source
 
 import (
-	"errors"
 	"io"
 	"net/http"
 )
@@ -9,9 +8,7 @@ import (
 // maxResponseBytes bounds every response that is read whole: manifests, configurations, tokens.
 const maxResponseBytes = 16 << 20
 
-var errPlainHTTP = errors.New("plain HTTP is not allowed for this registry")
-
-// oneScheme speaks to one registry over the scheme it is configured for. The client library tries
+// oneScheme pushes to one registry over the scheme it is configured for. The client library tries
 // https and http in turn for private addresses; here that is decided beforehand, so that nothing
 // goes out in clear text because a port happened to be closed.
 type oneScheme struct {
