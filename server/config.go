@@ -47,6 +47,12 @@ type Config struct {
 	Mirrors map[string]string `koanf:"mirrors"`
 	// Insecure lists registry hosts (host or host:port) that are spoken to without TLS.
 	Insecure []string `koanf:"insecure-registries"`
+	// RegistryCredentials maps a registry host to what it lets this server in with.
+	RegistryCredentials map[string]RegistryCredential `koanf:"registry-credentials"`
+	// DockerConfig is a file in the format of docker's config.json with further credentials; empty: none.
+	DockerConfig string `koanf:"docker-config"`
+	// MaxImageMiB bounds the compressed layers of an image together.
+	MaxImageMiB int64 `koanf:"max-image-mib"`
 	// Quotas bounds what an account may have in a region, by quota name (see quotaNames); 0 is no
 	// bound. What it does not name keeps apron.DefaultQuotas.
 	Quotas map[string]int `koanf:"quotas"`
@@ -86,6 +92,7 @@ func defaults() map[string]any {
 		"data": defaultData(), "listen": "127.0.0.1:4080", "http": "127.0.0.1:8080", "https": "127.0.0.1:8443",
 		"domain": "apron.localhost", "region": "us-east-1", "account": "123456789012",
 		"store": "", "start-window": "5m", "operations": 8, "revisions": 20, "poll-interval": "60s",
+		"docker-config": "", "max-image-mib": 10 << 10,
 	}
 }
 
@@ -113,7 +120,7 @@ func Load(fileName string, flags map[string]any) (Config, error) {
 	if err := k.Load(confmap.Provider(defaults(), "\x00"), nil); err != nil {
 		return Config{}, fmt.Errorf("load defaults: %w", err)
 	}
-	known := map[string]bool{"mirrors": true, "insecure-registries": true, "quotas": true}
+	known := map[string]bool{"mirrors": true, "insecure-registries": true, "quotas": true, "registry-credentials": true}
 	for name := range defaults() {
 		known[name] = true
 	}
@@ -124,7 +131,7 @@ func Load(fileName string, flags map[string]any) (Config, error) {
 	}
 	fromEnv := env.Provider("\x00", env.Opt{Prefix: "APRON_", TransformFunc: func(name, value string) (string, any) {
 		name = strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(name, "APRON_")), "_", "-")
-		if value == "" || !known[name] || name == "mirrors" || name == "quotas" {
+		if value == "" || !known[name] || name == "mirrors" || name == "quotas" || name == "registry-credentials" {
 			return "", nil
 		}
 		return name, value
@@ -196,6 +203,11 @@ func (c Config) validate() error {
 	check(c.Operations > 0, "operations: %d is not a positive number", c.Operations)
 	check(c.PollInterval == 0 || c.PollInterval >= time.Second, "poll-interval: %s is neither 0 nor a second or more", c.PollInterval)
 	check(c.Revisions > 0, "revisions: %d is not a positive number", c.Revisions)
+	check(c.MaxImageMiB > 0, "max-image-mib: %d is not a positive number", c.MaxImageMiB)
+	for host, credential := range c.RegistryCredentials {
+		err := credential.validate()
+		check(err == nil, "registry-credentials: %s: %v", host, err)
+	}
 	names := quotaNames(&apron.Quotas{})
 	for name, limit := range c.Quotas {
 		check(names[name] != nil && limit >= 0, "quotas: %q: %d is not a quota and a number from 0", name, limit)

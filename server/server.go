@@ -121,10 +121,12 @@ func (cp *controlPlane) openImages(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open registry: %w", err)
 	}
-	cp.images, err = source.New(source.Config{
-		Embedded: cp.embeddedRegistry, Mirrors: cp.cfg.Mirrors, Insecure: cp.cfg.Insecure,
-	})
+	images, err := cp.cfg.sourceConfig()
 	if err != nil {
+		return err
+	}
+	images.Embedded = cp.embeddedRegistry
+	if cp.images, err = source.New(images); err != nil {
 		return fmt.Errorf("image sources: %w", err)
 	}
 	return nil
