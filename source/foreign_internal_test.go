@@ -127,7 +127,7 @@ func FuzzParseManifest(f *testing.F) {
 	f.Add("text/plain", []byte(`{"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"digest":"sha256:0","size":-1}}`))
 	f.Add("", []byte(`{"config":null,"manifests":null}`))
 	f.Fuzz(func(t *testing.T, mediaType string, b []byte) {
-		_, kind, err := parseManifest(mediaType, b)
+		_, kind, err := document{mediaType, b}.parse()
 		if (err == nil) == (kind == otherManifest) || err == nil && !json.Valid(b) {
 			t.Errorf("kind %d, %v", kind, err)
 		}

@@ -78,43 +78,48 @@ func (r *Repository) Digest(ctx context.Context, tag, known string) (string, err
 	if dgst := digest.Digest(res.Header.Get("Docker-Content-Digest")); dgst.Validate() == nil {
 		return dgst.String(), nil
 	}
-	_, _, dgst, err := r.manifest(ctx, tag) // the header is optional
+	_, dgst, err := r.manifest(ctx, tag) // the header is optional
 	return dgst, err
 }
 
-// Manifest fetches the manifest or index with a digest and returns its media type and content, which
-// has that digest.
+// Manifest returns the media type and content of the manifest that is to be run here of the image or
+// index with a digest: of an index, the part for Linux and this machine's architecture. Every digest
+// on the way has been compared. When it is an image's, its platform has not.
 func (r *Repository) Manifest(ctx context.Context, dgst string) (mediaType string, content []byte, err error) {
-	mediaType, content, _, err = r.manifest(ctx, dgst)
-	return mediaType, content, err
+	chosen, err := (&query{r, maxManifests}).image(ctx, dgst)
+	return chosen.mediaType, chosen.content, err
 }
 
-// manifest fetches a manifest by tag or digest.
-func (r *Repository) manifest(ctx context.Context, reference string) (mediaType string, content []byte, dgst string, err error) {
+// manifest fetches a manifest or index by tag or digest, and returns its digest too.
+func (r *Repository) manifest(ctx context.Context, reference string) (d document, dgst string, err error) {
 	res, err := r.ask(ctx, http.MethodGet, "/manifests/"+reference, http.Header{"Accept": manifestTypes()}) //nolint:bodyclose // readAll does
 	if err != nil {
-		return "", nil, "", err
+		return document{}, "", err
 	}
-	content, err = r.readAll(res.Body, maxManifestBytes, "manifest")
+	d.content, err = r.readAll(res.Body, maxManifestBytes, "manifest")
 	if err != nil {
-		return "", nil, "", err
+		return document{}, "", err
 	}
 	want := digest.Digest(reference)
 	if !strings.Contains(reference, ":") {
 		want = digest.Digest(res.Header.Get("Docker-Content-Digest"))
 	}
-	got := digest.FromBytes(content)
+	got := digest.FromBytes(d.content)
 	if want.Validate() == nil { // a tag without that header, which is optional, means what it is
-		got = want.Algorithm().FromBytes(content)
+		got = want.Algorithm().FromBytes(d.content)
 		if got != want {
-			return "", nil, "", r.tampered(want.String())
+			return document{}, "", r.tampered(want.String())
 		}
 	}
-	mediaType, _, _ = strings.Cut(res.Header.Get("Content-Type"), ";")
-	return strings.TrimSpace(mediaType), content, got.String(), nil
+	d.mediaType, _, _ = strings.Cut(res.Header.Get("Content-Type"), ";")
+	d.mediaType = strings.TrimSpace(d.mediaType)
+	if m, kind, err := d.parse(); err == nil && kind != manifestKind(d.mediaType) {
+		d.mediaType = m.MediaType
+	}
+	return d, got.String(), nil
 }
 
-// Config fetches an image configuration of size bytes.
+// config fetches an image configuration of size bytes.
 func (r *Repository) config(ctx context.Context, dgst string, size int64) ([]byte, error) {
 	if size < 0 || size > maxConfigBytes || digest.Digest(dgst).Validate() != nil {
 		return nil, notImage(r.ref, nil)
@@ -189,7 +194,8 @@ func (b *body) open() error {
 	ctx, cancel := context.WithCancelCause(b.ctx)
 	header := http.Header{"Accept-Encoding": {"identity"}}
 	if b.offset > 0 {
-		header.Set("Range", "bytes="+strconv.FormatInt(b.offset, 10)+"-")
+		// With its end, which some registries want.
+		header.Set("Range", fmt.Sprintf("bytes=%d-%d", b.offset, b.size-1))
 	}
 	res, err := b.ask(ctx, http.MethodGet, "/blobs/"+b.digest, header) //nolint:bodyclose // Close does
 	if err != nil {

@@ -203,7 +203,7 @@ func TestBlobAsksForTheRest(t *testing.T) {
 	for _, r := range f.requests() {
 		ranges = append(ranges, r.Header.Get("Range"))
 	}
-	if diff := cmp.Diff([]string{"", "bytes=123456-"}, ranges); diff != "" {
+	if diff := cmp.Diff([]string{"", "bytes=123456-299999"}, ranges); diff != "" {
 		t.Errorf("ranges (-want +got):\n%s", diff)
 	}
 }
@@ -334,4 +334,100 @@ func TestManifestIsVerified(t *testing.T) {
 	}
 	_, _, err = repository.Manifest(t.Context(), digest)
 	wantFault(t, err, "delivers something else than it should")
+}
+
+// Manifest follows an index to what runs on this machine, however it is nested.
+func TestManifestOfThisPlatform(t *testing.T) {
+	f := newForeign(t, nil)
+	r := newResolver(t, source.Config{})
+	amd, arm := image(t, "linux", "amd64", types.OCIManifestSchema1), image(t, "linux", "arm64", types.OCIManifestSchema1)
+	want, err := amd.RawManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, top := range map[string]v1.ImageIndex{
+		"named":         index(part(arm, "linux/arm64"), part(amd, "linux/amd64")),
+		"unnamed":       index(part(arm, ""), part(amd, "")),
+		"nested":        index(part(arm, "linux/arm64"), part(index(part(arm, ""), part(amd, "linux/amd64")), "")),
+		"nested, named": index(part(arm, "linux/arm64"), part(index(part(arm, "linux/arm64"), part(amd, "")), "linux/amd64")),
+		"attestation":   index(part(image(t, "", "", types.OCIManifestSchema1), "unknown/unknown"), part(amd, "linux/amd64")),
+		"docker":        mutate.IndexMediaType(index(part(amd, "linux/amd64")), types.DockerManifestList),
+	} {
+		digest := f.push(t, "web:v1", top)
+		repository, err := r.Open(t.Context(), f.host+"/web@"+digest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mediaType, got, err := repository.Manifest(t.Context(), digest)
+		if err != nil || !bytes.Equal(got, want) || mediaType != string(types.OCIManifestSchema1) {
+			t.Errorf("%s: %v, %s, %s", name, err, mediaType, got)
+		}
+	}
+	// A part of a media type nobody knows, which the registry would not have taken.
+	odd := fmt.Sprintf(`{"mediaType":%q,"manifests":[{"mediaType":"application/vnd.example+json","digest":%q},{"mediaType":%q,"digest":"sha256:%x"}]}`,
+		types.OCIImageIndex, zeros, types.OCIManifestSchema1, sha256.Sum256(want))
+	digest := fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(odd)))
+	f.behave(func(w http.ResponseWriter, r *http.Request, _ int) bool {
+		if strings.HasSuffix(r.URL.Path, digest) {
+			_, _ = io.WriteString(w, odd) // text/plain, as a plain file server would say
+			return true
+		}
+		return false
+	})
+	repository, err := r.Open(t.Context(), f.host+"/web@"+digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, got, err := repository.Manifest(t.Context(), digest); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("odd parts: %v, %s", err, got)
+	}
+
+	f.behave(nil)
+	digest = f.push(t, "web:v1", index(part(arm, "linux/arm64"), part(index(part(arm, "")), "")))
+	repository, err = r.Open(t.Context(), f.host+"/web@"+digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = repository.Manifest(t.Context(), digest)
+	wantFault(t, err, "does not run on linux/amd64: it is made for linux/arm64.")
+}
+
+func TestDigest(t *testing.T) {
+	f := newForeign(t, nil)
+	first := f.push(t, "web:v1", image(t, "linux", "amd64", types.OCIManifestSchema1))
+	repository, err := newResolver(t, source.Config{}).Open(t.Context(), f.host+"/web:v1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(known, want string, requests ...string) {
+		t.Helper()
+		f.behave(nil)
+		if got, err := repository.Digest(t.Context(), "v1", known); err != nil || got != want {
+			t.Errorf("got %s, %v, want %s", got, err, want)
+		}
+		var methods []string
+		for _, r := range f.requests() {
+			methods = append(methods, r.Method)
+		}
+		if diff := cmp.Diff(requests, methods); diff != "" {
+			t.Errorf("requests (-want +got):\n%s", diff)
+		}
+	}
+	ask("", first, "HEAD")
+	ask(first, first, "HEAD")
+	second := f.push(t, "web:v1", image(t, "linux", "amd64", types.OCIManifestSchema1))
+	ask(first, second, "HEAD")
+
+	f.behave(func(w http.ResponseWriter, r *http.Request, _ int) bool { // knows no header
+		if r.Method == http.MethodHead {
+			w.WriteHeader(http.StatusOK)
+		}
+		return r.Method == http.MethodHead
+	})
+	if got, err := repository.Digest(t.Context(), "v1", first); err != nil || got != second {
+		t.Errorf("without the header: %s, %v", got, err)
+	}
+	f.behave(nil)
+	_, err = repository.Digest(t.Context(), "nope", "")
+	wantFault(t, err, "does not exist.")
 }
