@@ -168,8 +168,8 @@ func (cp *controlPlane) openFleet() error {
 	})
 	cp.edge = newEdge(cp.router, authority, cp.cfg.Region+"."+cp.cfg.Domain, cp.log)
 	cp.engine = containerd.New(containerd.Config{
-		Dir: cp.cfg.Data, Log: cp.log.With("part", "engine"), Locate: cp.locate,
-		Open: cp.cfg.openToInstances(),
+		Dir: cp.cfg.Data, Log: cp.log.With("part", "engine"), Images: cp.openImage,
+		Open: cp.cfg.openToInstances(), MaxImageBytes: cp.cfg.MaxImageMiB << 20,
 	})
 	cp.fleet = fleet.New(fleet.Config{
 		Store: cp.store, Engine: cp.engine, Router: cp.edge, Log: cp.log.With("part", "fleet"),
@@ -193,15 +193,9 @@ func (c Config) openToInstances() []uint16 {
 	return ports
 }
 
-// locate tells the engine where to pull a pinned image from.
-func (cp *controlPlane) locate(ctx context.Context, reference string) (containerd.RegistryHost, error) {
-	at, err := cp.images.Locate(ctx, reference)
-	if err != nil {
-		return containerd.RegistryHost{}, err
-	}
-	return containerd.RegistryHost{
-		URL: at.Host, PlainHTTP: at.PlainHTTP, User: at.User, Password: at.Password, Repository: at.Repository,
-	}, nil
+// openImage tells the engine where to pull a pinned image from.
+func (cp *controlPlane) openImage(ctx context.Context, reference string) (containerd.Repository, error) {
+	return cp.images.Open(ctx, reference)
 }
 
 // openAPI makes the operation runner and the front door.

@@ -17,26 +17,18 @@ const maxSocketPath = 107 - len(".ttrpc")
 // DefaultNamespace is the containerd namespace of Apron's images and instances.
 const DefaultNamespace = "apron"
 
-// RegistryHost is where an image is pulled from. User and Password are sensitive: never logged.
-type RegistryHost struct {
-	URL        string // host[:port], without scheme
-	PlainHTTP  bool   // speak HTTP instead of HTTPS
-	User       string // empty: anonymous
-	Password   string
-	Repository string // path of the repository on that host
-}
-
-// Config is how a Driver is made. Dir is required.
+// Config is how a Driver is made. Dir and Images are required.
 type Config struct {
 	Dir       string       // data directory, absolute; the one given to Serve
 	Socket    string       // of the engine child; empty: SocketPath(Dir)
 	Log       *slog.Logger // nil: discards
 	Namespace string       // containerd namespace; empty: DefaultNamespace
 
-	// Locate says where the image of a reference (registry/repository@digest) is pulled from, and with
-	// which credentials. An Invalid Fault it returns reaches the caller of Prepare. nil: the reference
-	// names the host, spoken to over HTTPS (HTTP on loopback addresses), anonymously.
-	Locate func(ctx context.Context, reference string) (RegistryHost, error)
+	// Images returns where the image of a reference (registry/repository@digest) is pulled from. A Fault
+	// it returns reaches the caller of Prepare. Required for Prepare of images that are not here yet.
+	Images func(ctx context.Context, reference string) (Repository, error)
+	// MaxImageBytes bounds the compressed layers of an image together; zero: 10 GiB.
+	MaxImageBytes int64
 
 	// Open lists TCP ports of this machine that instances may connect to, on its addresses other than
 	// loopback; nil: none. The router's ports let services call each other.
@@ -73,8 +65,8 @@ func (c Config) defaulted() Config {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	if c.Locate == nil {
-		c.Locate = locateByName
+	if c.MaxImageBytes <= 0 {
+		c.MaxImageBytes = defaultMaxImageBytes
 	}
 	return c
 }

@@ -13,7 +13,10 @@ import (
 	"apron/engine"
 )
 
-var _ engine.Engine = (*Driver)(nil)
+var (
+	_ engine.Engine           = (*Driver)(nil)
+	_ engine.ProgressPreparer = (*Driver)(nil)
+)
 
 // Driver implements engine.Engine on the engine child. Until Run has made contact with the engine
 // child, every other method waits. Safe for concurrent use.

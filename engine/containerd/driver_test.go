@@ -1,6 +1,7 @@
 package containerd_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -18,6 +19,7 @@ import (
 	"apron/engine"
 	"apron/engine/containerd"
 	"apron/engine/enginetest"
+	"apron/source"
 )
 
 // rig is one engine child, one driver and a registry.
@@ -33,10 +35,24 @@ func newRig(t testing.TB) *rig {
 	t.Helper()
 	needRoot(t)
 	r := &rig{dir: newDir(t), images: newImages(t)}
-	r.cfg = containerd.Config{Dir: r.dir, Grace: 5 * time.Second}
+	r.cfg = containerd.Config{Dir: r.dir, Grace: 5 * time.Second, Images: openImages(t, source.Config{})}
 	r.child = startEngine(t, r.dir)
 	r.driver = startDriver(t, r.cfg)
 	return r
+}
+
+// openImages returns what opens images of any registry.
+func openImages(t testing.TB, cfg source.Config) func(context.Context, string) (containerd.Repository, error) {
+	t.Helper()
+	cfg.Backoff = 10 * time.Millisecond
+	resolver, err := source.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(resolver.Close)
+	return func(ctx context.Context, reference string) (containerd.Repository, error) {
+		return resolver.Open(ctx, reference)
+	}
 }
 
 func (r *rig) serveImage(t testing.TB) apron.Image {

@@ -4,17 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
+	"io"
 	"runtime"
-	"strings"
-	"sync"
+	"strconv"
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/images"
-	"github.com/containerd/containerd/v2/core/remotes"
-	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -25,12 +21,17 @@ import (
 
 // Bounds of a pull.
 const (
-	maxImageBytes = 10 << 30 // compressed layers together; what App Runner's registry takes per layer
-	pullTimeout   = 15 * time.Minute
+	defaultMaxImageBytes = 10 << 30         // compressed layers together; what App Runner's registry takes per layer
+	pullTimeout          = 15 * time.Minute // of one try; the next goes on where it ended
+	maxDownloads         = 3                // layers of one image at a time
 )
 
 // imagePrefix begins the names of the image records that keep revisions' images from being collected.
 const imagePrefix = "apron/"
+
+// labelImage is the digest a revision's image was asked for by. The record's target is the manifest
+// for this machine, which differs when that digest is an index's.
+const labelImage = "apron.image"
 
 func imageName(id apron.RevisionID) string { return imagePrefix + string(id) }
 
@@ -39,18 +40,34 @@ func platform() platforms.MatchComparer {
 	return platforms.OnlyStrict(ocispec.Platform{OS: "linux", Architecture: runtime.GOARCH})
 }
 
+// Repository is where the parts of one image are fetched from. It is safe for concurrent use. A Fault
+// of its methods reaches the caller of Prepare as it is; any other error may pass.
+type Repository interface {
+	// Manifest returns the manifest to run here of the image or index with a digest, whose content has
+	// been compared with it.
+	Manifest(ctx context.Context, digest string) (mediaType string, content []byte, err error)
+	// Blob returns the content of a blob of size bytes from offset on. Its digest is compared here.
+	Blob(ctx context.Context, digest string, size, offset int64) (io.ReadCloser, error)
+}
+
 // pull makes a revision's image startable under the name of its record: from content that is here
-// already, because another revision has the same image, or from the registry.
-func (s *session) pull(ctx context.Context, spec engine.Spec) error {
+// already, because another revision has the same image, or from the registry. Revisions with the
+// same image wait for one another.
+func (s *session) pull(ctx context.Context, spec engine.Spec, report func(done, total int64)) error {
 	name := imageName(spec.Revision)
 	if ok, err := s.pulled(ctx, name); ok || err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(withLogger(ctx, s.cfg.Log), pullTimeout)
 	defer cancel()
+	release, err := s.pulls.hold(ctx, spec.Image.Digest)
+	if err != nil {
+		return fmt.Errorf("wait for another pull of image %s: %w", spec.Image.Reference, err)
+	}
+	defer release()
 	img, err := s.shareImage(ctx, spec, name)
 	if img == nil && err == nil {
-		img, err = s.fetchImage(ctx, spec, name)
+		img, err = s.fetchImage(ctx, spec, name, report)
 	}
 	if err != nil {
 		return err
@@ -88,7 +105,8 @@ func (s *session) image(ctx context.Context, name string) (client.Image, error) 
 // shareImage makes the record from an image with the same digest, or returns nil when there is none
 // that is whole.
 func (s *session) shareImage(ctx context.Context, spec engine.Spec, name string) (client.Image, error) {
-	same, err := s.client.ImageService().List(ctx, "target.digest=="+spec.Image.Digest)
+	same, err := s.client.ImageService().List(ctx,
+		"labels."+strconv.Quote(labelImage)+"=="+spec.Image.Digest, "target.digest=="+spec.Image.Digest)
 	if err != nil {
 		return nil, fmt.Errorf("look for image %s: %w", spec.Image.Digest, err)
 	}
@@ -110,118 +128,43 @@ func (s *session) shareImage(ctx context.Context, spec engine.Spec, name string)
 	return nil, nil
 }
 
-// imageLabels marks a record with what Revisions needs to know of it.
+// imageLabels marks a record with what Revisions and shareImage need to know of it.
 func imageLabels(spec engine.Spec) map[string]string {
-	return map[string]string{labelService: string(spec.Service), labelRevision: string(spec.Revision)}
+	return map[string]string{
+		labelService: string(spec.Service), labelRevision: string(spec.Revision), labelImage: spec.Image.Digest,
+	}
 }
 
-// fetchImage pulls from the registry that Locate names.
-func (s *session) fetchImage(ctx context.Context, spec engine.Spec, name string) (client.Image, error) {
-	at, err := s.cfg.Locate(ctx, spec.Image.Reference)
+// fetchImage pulls from the registry. What a pull that fails has brought is kept for a while, unless
+// it fails for good: the next one goes on from there.
+func (s *session) fetchImage(ctx context.Context, spec engine.Spec, name string, report func(done, total int64)) (client.Image, error) {
+	from, err := s.cfg.Images(ctx, spec.Image.Reference)
 	if err != nil {
 		return nil, fmt.Errorf("locate image %s: %w", spec.Image.Reference, err)
 	}
-	host := strings.TrimPrefix(strings.TrimPrefix(at.URL, "https://"), "http://")
-	r := &pinned{
-		Resolver: docker.NewResolver(docker.ResolverOptions{Hosts: registry(at, host)}),
-		ref:      host + "/" + at.Repository + "@" + spec.Image.Digest, name: name,
-	}
-	if c, ok := r.Resolver.(interface{ CloseIdleConnections() }); ok {
-		defer c.CloseIdleConnections()
-	}
-	limits := &sizeLimit{}
-	img, err := s.client.Pull(ctx, r.ref,
-		client.WithResolver(r), client.WithPlatformMatcher(platform()),
-		client.WithPullUnpack, client.WithPullSnapshotter(s.snapshotter),
-		client.WithPullLabels(imageLabels(spec)), client.WithImageHandlerWrapper(limits.wrap),
-		client.WithMaxConcurrentDownloads(3))
-	if err != nil {
-		return nil, explainPull(err, spec.Image.Reference, r.resolved)
-	}
-	return img, nil
-}
-
-// registry describes the one host an image is pulled from.
-func registry(at RegistryHost, host string) docker.RegistryHosts {
-	transport := &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
-		TLSHandshakeTimeout:   10 * time.Second,
-		ResponseHeaderTimeout: 60 * time.Second,
-		IdleConnTimeout:       time.Second, // a pull's connections are of no use to the next
-		MaxIdleConnsPerHost:   4,
-	}
-	cl := &http.Client{Transport: transport}
-	opts := []docker.RegistryOpt{
-		docker.WithClient(cl),
-		docker.WithPlainHTTP(func(string) (bool, error) { return at.PlainHTTP, nil }),
-		docker.WithAuthorizer(docker.NewDockerAuthorizer(docker.WithAuthClient(cl),
-			docker.WithAuthCreds(func(asked string) (string, string, error) {
-				if asked != host {
-					return "", "", nil // never to a host that a registry merely points to
-				}
-				return at.User, at.Password, nil
-			}))),
-	}
-	return docker.ConfigureDefaultRegistries(opts...)
-}
-
-// pinned resolves one reference and calls what it finds by the record's name.
-type pinned struct {
-	remotes.Resolver
-	ref      string
-	name     string
-	resolved bool // the manifest is there: what is missing later is something else
-}
-
-// Resolve implements remotes.Resolver.
-func (p *pinned) Resolve(ctx context.Context, _ string) (string, ocispec.Descriptor, error) {
-	_, desc, err := p.Resolver.Resolve(ctx, p.ref)
-	p.resolved = err == nil
-	return p.name, desc, err
-}
-
-// Fetcher implements remotes.Resolver.
-func (p *pinned) Fetcher(ctx context.Context, _ string) (remotes.Fetcher, error) {
-	return p.Resolver.Fetcher(ctx, p.ref)
-}
-
-// sizeLimit stops a pull whose layers are too large together, or that is of something else than an
-// image, before they are downloaded.
-type sizeLimit struct {
-	mu    sync.Mutex // guards total
-	total int64
-}
-
-func (l *sizeLimit) wrap(h images.Handler) images.Handler {
-	return images.HandlerFunc(func(ctx context.Context, desc ocispec.Descriptor) ([]ocispec.Descriptor, error) {
-		children, err := h.Handle(ctx, desc)
-		if err != nil || !images.IsManifestType(desc.MediaType) {
-			return children, err
+	for {
+		ctx, let, err := s.leasePull(ctx, spec.Image.Digest)
+		if err != nil {
+			return nil, err
 		}
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		config := false
-		for _, c := range children {
-			config = config || images.IsConfigType(c.MediaType)
-			if images.IsLayerType(c.MediaType) {
-				l.total += c.Size
-			}
+		p := newPuller(s, spec, from, report)
+		img, err := p.pull(ctx, name)
+		if err == nil {
+			return img, let(ctx)
 		}
-		switch {
-		case !config:
-			return nil, apron.Faultf(apron.Invalid, "The artifact is not a container image.")
-		case l.total > maxImageBytes:
-			return nil, apron.Faultf(apron.Invalid, "The image is too large: its layers are %d MiB compressed, at most %d MiB are allowed.",
-				l.total>>20, maxImageBytes>>20)
+		broken := p.discardBroken(ctx)
+		if err = explainPull(err, spec.Image.Reference); broken || apron.KindOf(err) != 0 {
+			err = errors.Join(err, let(ctx))
 		}
-		return children, nil
-	})
+		if !broken || !p.resumed() {
+			return nil, err
+		}
+		// What an earlier pull left was damaged, perhaps by a power cut; the registry need not be to blame.
+		s.cfg.Log.Warn("a resumed download was damaged; starting over", "revision", spec.Revision, "err", err)
+	}
 }
 
-// checkConfig refuses an image whose programs this machine cannot run, or that names none to run. A
-// manifest list has been searched for the platform already; a single manifest says what it is for in
-// its configuration.
+// checkConfig refuses an image whose programs this machine cannot run, or that names none to run.
 func (s *session) checkConfig(ctx context.Context, img client.Image, spec engine.Spec) error {
 	config, err := img.Spec(ctx)
 	if err != nil {

@@ -13,6 +13,11 @@ import (
 
 // Prepare implements engine.Engine.
 func (d *Driver) Prepare(ctx context.Context, spec engine.Spec) error {
+	return d.PrepareReporting(ctx, spec, nil)
+}
+
+// PrepareReporting implements engine.ProgressPreparer.
+func (d *Driver) PrepareReporting(ctx context.Context, spec engine.Spec, report func(done, total int64)) error {
 	s, err := d.await(ctx)
 	if err != nil {
 		return err
@@ -22,7 +27,7 @@ func (d *Driver) Prepare(ctx context.Context, spec engine.Spec) error {
 		return err
 	}
 	defer release()
-	if err := s.pull(ctx, spec); err != nil {
+	if err := s.pull(ctx, spec, report); err != nil {
 		return err
 	}
 	d.mu.Lock()

@@ -25,13 +25,14 @@ type session struct {
 	net         *network
 	roster      *engine.Roster
 	slots       chan struct{} // holds one per instance being created: creation is CPU work
+	pulls       *turns        // by image digest
 
 	noUserNamespaces error // why instances share the host's user ids; nil: each has its own
 }
 
 // openSession looks at the machine and makes what all instances share.
 func openSession(ctx context.Context, cfg Config, cl *client.Client, r *engine.Roster) (*session, error) {
-	s := &session{cfg: cfg, client: cl, roster: r, slots: make(chan struct{}, max(2, runtime.NumCPU()))}
+	s := &session{cfg: cfg, client: cl, roster: r, slots: make(chan struct{}, max(2, runtime.NumCPU())), pulls: &turns{}}
 	var err error
 	if s.snapshotter, err = snapshotter(ctx, cl); err != nil {
 		return nil, err

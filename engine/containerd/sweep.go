@@ -135,8 +135,8 @@ func (s *session) sweepSnapshots(ctx context.Context, known map[apron.InstanceID
 	return errors.Join(errs...)
 }
 
-// sweepLeases lets go of what an earlier driver was pulling: what it had not finished would stay for a
-// day. Leases that BuildKit made are its own.
+// sweepLeases lets go of what an earlier driver was doing: what it had not finished would stay for a
+// day. Leases that BuildKit made are its own, and those of pulls keep what the next pull goes on from.
 func (s *session) sweepLeases(ctx context.Context) error {
 	all, err := s.client.LeasesService().List(ctx)
 	if err != nil {
@@ -144,7 +144,7 @@ func (s *session) sweepLeases(ctx context.Context) error {
 	}
 	var errs []error
 	for _, l := range all {
-		if l.Labels["containerd.io/gc.expire"] == "" {
+		if l.Labels[expireLabel] == "" || strings.HasPrefix(l.ID, pullLease) {
 			continue
 		}
 		foreign := false
