@@ -80,7 +80,7 @@ func (d *deployer) resolve(ctx context.Context, op apron.Operation) error {
 	d.detail(op, "Starting to pull your application image.")
 	resolved, err := d.Images.Resolve(ctx, svc.Scope, image.Identifier)
 	if err != nil {
-		return fmt.Errorf("resolve image %s: %w", image.Identifier, err)
+		return fmt.Errorf("resolve image %s: %w", image.Identifier, d.passing(op, err))
 	}
 	return d.Store.Tx(ctx, func(tx *store.Tx) error {
 		if err := tx.SetRevisionImage(ctx, rev.ID, resolved); err != nil {
@@ -117,8 +117,8 @@ func (d *deployer) prepare(ctx context.Context, op apron.Operation) error {
 	if err != nil {
 		return err
 	}
-	if err := d.Fleet.Prepare(ctx, rev); err != nil {
-		return fmt.Errorf("pull image %s: %w", rev.Image.Reference, err)
+	if err := d.Fleet.PrepareReporting(ctx, rev, d.pulling(op)); err != nil {
+		return fmt.Errorf("pull image %s: %w", rev.Image.Reference, d.passing(op, err))
 	}
 	if svc.Active != "" && svc.Active != rev.ID {
 		active, err := d.Store.Revision(ctx, svc.Active)

@@ -118,9 +118,18 @@ func (f *Fleet) Run(ctx context.Context) error {
 
 // Prepare makes the revision startable: the engine holds its image from here on.
 func (f *Fleet) Prepare(ctx context.Context, rev apron.Revision) error {
+	return f.PrepareReporting(ctx, rev, nil)
+}
+
+// PrepareReporting is Prepare, and calls report as engine.ProgressPreparer does, if the engine is one.
+// report may be nil.
+func (f *Fleet) PrepareReporting(ctx context.Context, rev apron.Revision, report func(done, total int64)) error {
 	svc, err := f.cfg.Store.Service(ctx, rev.Service)
 	if err != nil {
 		return fmt.Errorf("read service of revision %s: %w", rev.ID, err)
+	}
+	if e, ok := f.cfg.Engine.(engine.ProgressPreparer); ok && report != nil {
+		return e.PrepareReporting(ctx, spec(svc, rev), report)
 	}
 	return f.cfg.Engine.Prepare(ctx, spec(svc, rev))
 }
