@@ -62,6 +62,10 @@ func (x *exchange) WriteHeader(status int) {
 		x.status, code, message = brokenStatus(x.broken), "BLOB_UPLOAD_INVALID", "the body could not be read"
 	}
 	x.Header().Del("Content-Length")
+	if errors.Is(x.broken, errNoSpace) {
+		writeNoSpace(x.ResponseWriter)
+		return
+	}
 	writeError(x.ResponseWriter, x.status, code, message)
 }
 
@@ -72,6 +76,8 @@ func brokenStatus(err error) int {
 		return http.StatusRequestEntityTooLarge
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return http.StatusRequestTimeout
+	case errors.Is(err, errNoSpace):
+		return http.StatusInsufficientStorage
 	default:
 		return http.StatusBadRequest
 	}
@@ -90,19 +96,30 @@ func (x *exchange) Write(p []byte) (int, error) {
 	return x.ResponseWriter.Write(p)
 }
 
-// body returns in, limited and under the exchange's watch.
-func (x *exchange) body(in io.ReadCloser) io.ReadCloser {
-	return &watchedBody{http.MaxBytesReader(x.ResponseWriter, in, maxRequestBytes), x}
+// body returns in, limited and under the exchange's watch. space is asked now and then whether there is
+// room for more.
+func (x *exchange) body(in io.ReadCloser, space func() error) io.ReadCloser {
+	return &watchedBody{ReadCloser: http.MaxBytesReader(x.ResponseWriter, in, maxRequestBytes), x: x, space: space}
 }
 
 type watchedBody struct {
 	io.ReadCloser
-	x *exchange
+	x     *exchange
+	space func() error
+	since int // bytes since space was asked
 }
 
 func (b *watchedBody) Read(p []byte) (int, error) {
+	if b.since >= spaceEvery {
+		b.since = 0
+		if err := b.space(); err != nil {
+			b.x.broken = err
+			return 0, err
+		}
+	}
 	_ = b.x.conn.SetReadDeadline(time.Now().Add(stallTimeout))
 	n, err := b.ReadCloser.Read(p)
+	b.since += n
 	switch {
 	case err == io.EOF:
 		// net/http goes on reading the connection to notice that the client left: a deadline left

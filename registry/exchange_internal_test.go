@@ -48,7 +48,7 @@ func TestSlowUploadFinishes(t *testing.T) {
 		var got string
 		conn := serve(t, func(w http.ResponseWriter, req *http.Request) {
 			x := newExchange(w, req)
-			b, err := io.ReadAll(x.body(req.Body))
+			b, err := io.ReadAll(x.body(req.Body, func() error { return nil }))
 			if err != nil || x.broken != nil {
 				t.Errorf("got %v, %v", err, x.broken)
 			}
@@ -75,7 +75,7 @@ func TestStalledUploadEnds(t *testing.T) {
 		begin := time.Now()
 		conn := serve(t, func(w http.ResponseWriter, req *http.Request) {
 			x := newExchange(w, req)
-			if _, err := io.ReadAll(x.body(req.Body)); err == nil {
+			if _, err := io.ReadAll(x.body(req.Body, func() error { return nil })); err == nil {
 				t.Error("a stalled body was read to its end")
 			}
 			x.WriteHeader(http.StatusInternalServerError)

@@ -9,25 +9,45 @@ import (
 	"time"
 )
 
-// Uploads that no client came back to are removed. A week outlasts any pause of a real one.
 const (
-	uploadAge     = 7 * 24 * time.Hour
-	purgeInterval = 24 * time.Hour
+	// uploadAge is how long an upload is kept that no client comes back to. A week outlasts any pause of
+	// a real one.
+	uploadAge = 7 * 24 * time.Hour
+	// cleanInterval is how often everything is looked through, and deletedInterval how often that is
+	// done early because something was deleted.
+	cleanInterval, deletedInterval = 24 * time.Hour, time.Hour
 )
 
-// purgeLoop removes abandoned uploads now and every purgeInterval until ctx ends.
-func (r *Registry) purgeLoop(ctx context.Context) {
-	tick := time.NewTicker(purgeInterval)
+// clean removes what nobody needs, now and every cleanInterval or soon after a deletion, until ctx
+// ends.
+func (r *Registry) clean(ctx context.Context) {
+	tick := time.NewTicker(deletedInterval)
 	defer tick.Stop()
+	var last time.Time
 	for {
-		if err := purgeUploads(ctx, r.cfg.Dir, time.Now().Add(-uploadAge)); err != nil && ctx.Err() == nil {
-			r.cfg.Log.ErrorContext(ctx, "remove abandoned uploads", "err", err)
+		// What was deleted may have to be kept for a while: it is looked at again the next day.
+		if r.deleted.Swap(false) || time.Since(last) >= cleanInterval {
+			last = time.Now()
+			r.cleanOnce(ctx)
 		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
+	}
+}
+
+func (r *Registry) cleanOnce(ctx context.Context) {
+	if err := purgeUploads(ctx, r.cfg.Dir, time.Now().Add(-uploadAge)); err != nil && ctx.Err() == nil {
+		r.cfg.Log.ErrorContext(ctx, "remove abandoned uploads", "err", err)
+	}
+	got, err := r.Collect(ctx)
+	if err != nil && ctx.Err() == nil {
+		r.cfg.Log.ErrorContext(ctx, "remove blobs that no image refers to", "err", err)
+	}
+	if got.Blobs > 0 {
+		r.cfg.Log.InfoContext(ctx, "removed blobs that no image refers to", "blobs", got.Blobs, "bytes", got.Bytes)
 	}
 }
 

@@ -14,30 +14,34 @@ import (
 const maxManifestBytes = 4 << 20
 
 // vetManifest looks at a manifest before the handlers do, which answer 500 to one without a known
-// schemaVersion. It answers the request and returns false if it goes no further.
-func vetManifest(x *exchange, req *http.Request, res resource) bool {
+// schemaVersion. It answers the request and returns false if it goes no further. manifest is nil for a
+// request that brings none.
+func vetManifest(x *exchange, req *http.Request, res resource) (manifest []byte, ok bool) {
 	if res.kind != "manifests" || req.Method != http.MethodPut {
-		return true
+		return nil, true
 	}
 	b, err := io.ReadAll(http.MaxBytesReader(x, req.Body, maxManifestBytes))
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
 		writeError(x, http.StatusRequestEntityTooLarge, "SIZE_INVALID", "the manifest is larger than 4 MiB")
-		return false
+		return nil, false
+	case errors.Is(err, errNoSpace):
+		writeNoSpace(x)
+		return nil, false
 	case err != nil:
 		writeError(x, brokenStatus(err), "MANIFEST_INVALID", "the manifest could not be read")
-		return false
+		return nil, false
 	}
-	var manifest struct {
+	var form struct {
 		SchemaVersion int `json:"schemaVersion"`
 	}
-	if err := json.Unmarshal(b, &manifest); err != nil || manifest.SchemaVersion != 2 {
+	if err := json.Unmarshal(b, &form); err != nil || form.SchemaVersion != 2 {
 		writeError(x, http.StatusBadRequest, "MANIFEST_INVALID", "not a manifest of schemaVersion 2")
-		return false
+		return nil, false
 	}
 	req.Body = io.NopCloser(bytes.NewReader(b))
-	return true
+	return b, true
 }
 
 // announce tells OnPush of a manifest that was stored. The answer to the request is the event: it is

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/distribution/distribution/v3/registry/handlers"
 )
@@ -25,6 +27,11 @@ type Config struct {
 	// OnPush is called after a manifest was stored, in the goroutine of the request: it must not
 	// block. tag is empty for a push by digest, as the parts of an index are pushed. nil: nobody asks.
 	OnPush func(account, repository, tag, digest string)
+	// KeepUnreferenced is how long a blob is kept that no manifest refers to, counted from when a client
+	// last pushed it or asked for it. It must outlast a push. 0: 24 hours.
+	KeepUnreferenced time.Duration
+	// MinFreeBytes is the disk space that pushes must leave free; 0: they may fill the disk.
+	MinFreeBytes int64
 	// Log gets a record per failure of the registry itself. nil: nothing is logged.
 	Log *slog.Logger
 }
@@ -35,7 +42,13 @@ type Registry struct {
 	bridge *logBridge
 	secret string
 	stop   context.CancelFunc
-	wait   sync.WaitGroup // the purge of abandoned uploads
+	wait   sync.WaitGroup // the removal of what nobody needs
+	free   func(dir string) (bytes int64, err error)
+
+	// touching is held by who makes blobs fresh, and locked by who removes one that is not.
+	touching sync.RWMutex
+	// deleted is set by a request that deletes, and cleared by the collection that follows.
+	deleted atomic.Bool
 
 	// mu guards the fields below. Opening a store touches no disk, so it may happen under mu.
 	mu     sync.Mutex
@@ -52,6 +65,9 @@ func New(ctx context.Context, cfg Config) (*Registry, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	if cfg.KeepUnreferenced <= 0 {
+		cfg.KeepUnreferenced = keepUnreferenced
+	}
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open registry: %w", err)
 	}
@@ -62,9 +78,9 @@ func New(ctx context.Context, cfg Config) (*Registry, error) {
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	r := &Registry{
 		cfg: cfg, bridge: newLogBridge(cfg.Log), secret: secret, stop: stop,
-		stores: map[string]*handlers.App{},
+		free: freeBytes, stores: map[string]*handlers.App{},
 	}
-	r.wait.Go(func() { r.purgeLoop(ctx) })
+	r.wait.Go(func() { r.clean(ctx) })
 	return r, nil
 }
 
@@ -93,11 +109,19 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		writeError(x, http.StatusBadRequest, code, "the name is too long")
 		return
 	}
-	in := r.inner(req, x)
-	if !vetManifest(x, in, res) {
+	if !r.vetSpace(x, req, res) {
 		return
 	}
+	in := r.inner(req, x)
+	manifest, ok := vetManifest(x, in, res)
+	if !ok {
+		return
+	}
+	r.touch(account, req, res, manifest)
 	store.ServeHTTP(x, in)
+	if req.Method == http.MethodDelete {
+		r.deleted.Store(true)
+	}
 	r.announce(account, req, res, x)
 }
 
@@ -110,7 +134,7 @@ func (r *Registry) inner(req *http.Request, x *exchange) *http.Request {
 	if req.Body == nil {
 		in.Body = http.NoBody
 	} else if req.Body != http.NoBody {
-		in.Body = x.body(req.Body)
+		in.Body = x.body(req.Body, func() error { return r.checkSpace(0) })
 	}
 	return in
 }

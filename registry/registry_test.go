@@ -64,6 +64,7 @@ type server struct {
 	host string
 	dir  string
 	log  *lockedBuffer
+	reg  *registry.Registry
 	stop func()
 
 	mu     sync.Mutex
@@ -89,8 +90,14 @@ func (l *lockedBuffer) String() string {
 
 func start(t testing.TB, dir string) *server {
 	t.Helper()
+	return startWith(t, dir, nil)
+}
+
+// startWith starts a registry whose configuration change may change.
+func startWith(t testing.TB, dir string, change func(*registry.Config)) *server {
+	t.Helper()
 	s := &server{dir: dir, log: &lockedBuffer{}}
-	reg, err := registry.New(t.Context(), registry.Config{
+	cfg := registry.Config{
 		Dir: dir, Authenticate: authenticate,
 		OnPush: func(account, repository, tag, digest string) {
 			s.mu.Lock()
@@ -98,10 +105,15 @@ func start(t testing.TB, dir string) *server {
 			s.pushes = append(s.pushes, pushed{account, repository, tag, digest})
 		},
 		Log: slog.New(slog.NewTextHandler(s.log, nil)),
-	})
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	reg, err := registry.New(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.reg = reg
 	s.Server = httptest.NewServer(reg)
 	s.host = strings.TrimPrefix(s.URL, "http://")
 	s.stop = sync.OnceFunc(func() {

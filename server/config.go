@@ -51,6 +51,8 @@ type Config struct {
 	RegistryCredentials map[string]RegistryCredential `koanf:"registry-credentials"`
 	// DockerConfig is a file in the format of docker's config.json with further credentials; empty: none.
 	DockerConfig string `koanf:"docker-config"`
+	// RegistryMinFreeMiB is the disk space that pushes to the embedded registry must leave free; 0: none.
+	RegistryMinFreeMiB int64 `koanf:"registry-min-free-mib"`
 	// MaxImageMiB bounds the compressed layers of an image together.
 	MaxImageMiB int64 `koanf:"max-image-mib"`
 	// Quotas bounds what an account may have in a region, by quota name (see quotaNames); 0 is no
@@ -92,7 +94,7 @@ func defaults() map[string]any {
 		"data": defaultData(), "listen": "127.0.0.1:4080", "http": "127.0.0.1:8080", "https": "127.0.0.1:8443",
 		"domain": "apron.localhost", "region": "us-east-1", "account": "123456789012",
 		"store": "", "start-window": "5m", "operations": 8, "revisions": 20, "poll-interval": "60s",
-		"docker-config": "", "max-image-mib": 10 << 10,
+		"docker-config": "", "max-image-mib": 10 << 10, "registry-min-free-mib": 1 << 10,
 	}
 }
 
@@ -203,6 +205,7 @@ func (c Config) validate() error {
 	check(c.Operations > 0, "operations: %d is not a positive number", c.Operations)
 	check(c.PollInterval == 0 || c.PollInterval >= time.Second, "poll-interval: %s is neither 0 nor a second or more", c.PollInterval)
 	check(c.Revisions > 0, "revisions: %d is not a positive number", c.Revisions)
+	check(c.RegistryMinFreeMiB >= 0, "registry-min-free-mib: %d is not a number from 0", c.RegistryMinFreeMiB)
 	check(c.MaxImageMiB > 0, "max-image-mib: %d is not a positive number", c.MaxImageMiB)
 	for host, credential := range c.RegistryCredentials {
 		err := credential.validate()

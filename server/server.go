@@ -115,8 +115,9 @@ func (cp *controlPlane) openImages(ctx context.Context) error {
 			key, ok := cp.auth.CheckBasic(ctx, user, password)
 			return key.Account, ok, nil
 		},
-		OnPush: func(account, repository, tag, digest string) { cp.follower.Push(account, repository, tag, digest) },
-		Log:    cp.log.With("part", "registry"),
+		OnPush:       func(account, repository, tag, digest string) { cp.follower.Push(account, repository, tag, digest) },
+		MinFreeBytes: cp.cfg.RegistryMinFreeMiB << 20,
+		Log:          cp.log.With("part", "registry"),
 	})
 	if err != nil {
 		return fmt.Errorf("open registry: %w", err)
