@@ -39,7 +39,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(engineDir); dir != "" {
 		os.Exit(playEngine(dir))
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m,
+		// The embedded registry's handlers start one per account and have no way to end it.
+		goleak.IgnoreAnyFunction("github.com/docker/go-events.(*Broadcaster).run"))
 }
 
 func playEngine(dir string) int {

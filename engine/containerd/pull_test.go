@@ -54,7 +54,7 @@ func (r *rig) kept(t testing.TB) (blobs, downloads, leases int) {
 }
 
 // wantNothingKept waits until the collector has removed what a failed pull has brought.
-func (r *rig) wantNothingKept(t *testing.T) {
+func (r *rig) wantNothingKept(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()

@@ -46,6 +46,7 @@ type puller struct {
 	earlier  bool // a part was begun by an earlier pull
 	total    int64
 	here     map[digest.Digest]int64 // bytes by layer
+	done     int64                   // their sum
 	reported time.Time
 }
 
@@ -65,7 +66,10 @@ func (p *puller) pull(ctx context.Context, name string) (client.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.tell(time.Now(), true)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.done = p.total // a layer that occurs twice has been counted once
+	p.tell()
 	return img, nil
 }
 
@@ -181,24 +185,20 @@ func (p *puller) advance(desc ocispec.Descriptor, offset int64) {
 		return
 	}
 	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.done += offset - p.here[desc.Digest]
 	p.here[desc.Digest] = offset
-	p.mu.Unlock()
-	p.tell(time.Now(), false)
+	if now := time.Now(); p.done >= p.total || now.Sub(p.reported) >= reportEvery {
+		p.reported = now
+		p.tell()
+	}
 }
 
-// tell reports the progress, unless it just has.
-func (p *puller) tell(now time.Time, last bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.report == nil || p.total == 0 || !last && now.Sub(p.reported) < reportEvery {
-		return
+// tell reports the progress; mu is held.
+func (p *puller) tell() {
+	if p.report != nil && p.total > 0 {
+		p.report(min(p.done, p.total), p.total)
 	}
-	p.reported = now
-	done := int64(0)
-	for _, n := range p.here {
-		done += n
-	}
-	p.report(min(done, p.total), p.total) // a layer that occurs twice is here once
 }
 
 // resumed reports whether some of what was fetched goes back to an earlier pull.
