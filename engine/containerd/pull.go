@@ -150,11 +150,11 @@ func (s *session) fetchImage(ctx context.Context, spec engine.Spec, name string,
 		p := newPuller(s, spec, from, report)
 		img, err := p.pull(ctx, name)
 		if err == nil {
-			return img, let(ctx)
+			return img, let(ctx, false)
 		}
 		broken := p.discardBroken(ctx)
 		if err = explainPull(err, spec.Image.Reference); broken || apron.KindOf(err) != 0 {
-			err = errors.Join(err, let(ctx))
+			err = errors.Join(err, let(ctx, true))
 		}
 		if !broken || !p.resumed() {
 			return nil, err

@@ -50,7 +50,7 @@ func benchImage(b *testing.B) (host string, image apron.Image, size int64) {
 		}
 	})
 	host = strings.TrimPrefix(srv.URL, "http://")
-	var img v1.Image = mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
+	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
 	for i := range 4 {
 		layer, n := benchLayer(b, i)
 		size += n

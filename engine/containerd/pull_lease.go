@@ -24,14 +24,18 @@ const (
 
 // leasePull returns a context under which everything that is fetched for an image is kept from the
 // collector. The lease has the image's name: a pull that goes on after a crash finds what there is.
-// let ends it, which leaves to the collector what no image record names.
-func (s *session) leasePull(ctx context.Context, digest string) (_ context.Context, let func(context.Context) error, err error) {
+// let ends it, which leaves to the collector what no image record names; a failed pull waits for that.
+func (s *session) leasePull(ctx context.Context, digest string) (_ context.Context, let func(ctx context.Context, failed bool) error, err error) {
 	id := pullLease + strings.ReplaceAll(digest, ":", "-")
 	manager := s.client.LeasesService()
-	let = func(ctx context.Context) error {
+	let = func(ctx context.Context, failed bool) error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 		defer cancel()
-		if err := manager.Delete(ctx, leases.Lease{ID: id}); err != nil && !errdefs.IsNotFound(err) {
+		var opts []leases.DeleteOpt
+		if failed {
+			opts = append(opts, leases.SynchronousDelete)
+		}
+		if err := manager.Delete(ctx, leases.Lease{ID: id}, opts...); err != nil && !errdefs.IsNotFound(err) {
 			return fmt.Errorf("end lease of pull: %w", err)
 		}
 		return nil
@@ -45,7 +49,7 @@ func (s *session) leasePull(ctx context.Context, digest string) (_ context.Conte
 		if err == nil && time.Until(until) > pullTimeout+time.Minute {
 			return leases.WithLease(ctx, id), let, nil
 		}
-		if err := let(ctx); err != nil { // too old for another pull
+		if err := let(ctx, true); err != nil { // too old for another pull
 			return nil, nil, err
 		}
 	}
