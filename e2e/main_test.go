@@ -51,7 +51,7 @@ func playRole(role string, args []string) error {
 	flags := flag.NewFlagSet(role, flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	given := map[string]*string{}
-	for _, name := range []string{"data", "listen", "http", "https", "start-window", "store", "poll-interval"} {
+	for _, name := range []string{"data", "listen", "http", "https", "start-window", "store", "poll-interval", "config"} {
 		given[name] = flags.String(name, "", "")
 	}
 	mirrors := flags.String("mirrors", "", "") // HOST=URL
@@ -63,11 +63,11 @@ func playRole(role string, args []string) error {
 		set["mirrors"] = map[string]any{host: url}
 	}
 	for name, value := range given {
-		if *value != "" {
+		if *value != "" && name != "config" {
 			set[name] = *value
 		}
 	}
-	cfg, err := server.Load("", set)
+	cfg, err := server.Load(*given["config"], set)
 	if err != nil {
 		return err
 	}
