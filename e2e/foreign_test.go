@@ -24,7 +24,9 @@ func TestOtherRegistries(t *testing.T) {
 	const user, password = "puller", "open-sesame"
 	reg, err := registry.New(t.Context(), registry.Config{
 		Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler),
-		Authenticate: func(_ context.Context, u, p string) (string, bool, error) { return "999999999999", u == user && p == password, nil },
+		Authenticate: func(_ context.Context, u, p string) (string, bool, error) {
+			return "999999999999", u == user && p == password, nil
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
