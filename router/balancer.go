@@ -25,6 +25,7 @@ type target struct {
 	state       atomic.Int64  // requests in flight, plus leaving
 	total       atomic.Uint64 // requests ever given to it
 	failedUntil atomic.Int64  // Unix nanoseconds; 0: its last connection did not fail
+	idle        idleConns
 }
 
 // take reserves a slot of the target and reports whether there was one. A limit of 0 means none.
@@ -78,11 +79,26 @@ type backendSet struct {
 	service  apron.ServiceID
 	revision apron.RevisionID
 	limit    int64 // requests at a time per instance; 0: no limit
-	backends []backend
+	options  apron.RouteOptions
+	// requestTimeout, depth and wait are those of the options, or else the router's.
+	requestTimeout time.Duration
+	depth          int           // requests that may wait for a slot
+	wait           time.Duration // each
+	backends       []backend
 }
 
-func newBackendSet(r apron.Route, targets map[apron.InstanceID]*target) *backendSet {
-	s := &backendSet{service: r.Service, revision: r.Revision, limit: int64(r.Concurrency)}
+func newBackendSet(r apron.Route, targets map[apron.InstanceID]*target, limits breakerLimits) *backendSet {
+	s := &backendSet{service: r.Service, revision: r.Revision, limit: int64(r.Concurrency), options: r.Options}
+	s.requestTimeout, s.depth, s.wait = limits.request, limits.depth, limits.wait
+	if d := r.Options.RequestTimeout; d > 0 {
+		s.requestTimeout = d
+	}
+	if d := r.Options.QueueTimeout; d > 0 {
+		s.wait = d
+	}
+	if n := r.Options.Queue; n != 0 {
+		s.depth = max(n, 0)
+	}
 	for _, b := range r.Backends {
 		addr := b.Addr.String()
 		s.backends = append(s.backends, backend{
@@ -95,7 +111,9 @@ func newBackendSet(r apron.Route, targets map[apron.InstanceID]*target) *backend
 
 // emptied returns the set without its instances.
 func (s *backendSet) emptied() *backendSet {
-	return &backendSet{service: s.service, revision: s.revision, limit: s.limit}
+	e := *s
+	e.backends = nil
+	return &e
 }
 
 // take reserves a slot of one of the instances, none of those in tried, and returns nil when no
@@ -107,8 +125,9 @@ func (s *backendSet) take(tried []*target) *backend {
 	if n == 0 {
 		return nil
 	}
-	first := rand.IntN(n) //nolint:gosec // spreads out requests, nothing secret about it
+	first := 0
 	if n > 1 {
+		first = rand.IntN(n)       //nolint:gosec // spreads out requests, nothing secret about it
 		second := rand.IntN(n - 1) //nolint:gosec // as above
 		if second >= first {
 			second++

@@ -16,8 +16,9 @@ var (
 
 // breakerLimits bounds the requests that wait for a slot.
 type breakerLimits struct {
-	depth   int           // that wait at a time, per route
-	wait    time.Duration // each
+	depth   int           // that wait at a time, per route that does not say
+	wait    time.Duration // each, likewise
+	request time.Duration // for a request in all, likewise
 	changed func()        // called when a slot is taken or freed and when a request begins to wait; must not block
 }
 
@@ -29,6 +30,9 @@ type breaker struct {
 	set     atomic.Pointer[backendSet] // never nil; replaced by routes.install alone
 	waiting atomic.Int64               // length of queue; read without mu
 	refused atomic.Uint64              // requests turned away because every instance was busy
+
+	statuses [6]atomic.Uint64 // requests answered, by the first digit of the status
+	took     atomic.Int64     // nanoseconds they took in all
 
 	mu    sync.Mutex // guards queue
 	queue list.List  // of *waiter, oldest first
@@ -67,6 +71,24 @@ func (b *breaker) acquire(ctx context.Context, tried []*target) (*backend, error
 	return b.wait(ctx, tried)
 }
 
+// try is acquire for a request that need not wait; nil: it has to, or there is no instance.
+func (b *breaker) try(tried []*target) *backend {
+	if b.waiting.Load() != 0 {
+		return nil // nobody overtakes those who wait
+	}
+	t := b.set.Load().take(tried)
+	if t != nil {
+		b.limits.changed()
+	}
+	return t
+}
+
+// answered counts a request that is over.
+func (b *breaker) answered(status int, took time.Duration) {
+	b.statuses[min(status/100, 5)].Add(1)
+	b.took.Add(int64(took))
+}
+
 // release returns a slot and reports whether its instance is leaving and has now drained.
 func (b *breaker) release(t *target) (drained bool) {
 	drained = t.give()
@@ -88,7 +110,7 @@ func (b *breaker) wait(ctx context.Context, tried []*target) (*backend, error) {
 	}
 	b.limits.changed()
 	b.dispatch()
-	timer := time.NewTimer(b.limits.wait)
+	timer := time.NewTimer(b.set.Load().wait)
 	defer timer.Stop()
 	var err error
 	select {
@@ -119,7 +141,7 @@ func given(t *backend) (*backend, error) {
 func (b *breaker) enqueue(w *waiter) *list.Element {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.queue.Len() >= b.limits.depth {
+	if b.queue.Len() >= b.set.Load().depth {
 		return nil
 	}
 	b.waiting.Add(1)

@@ -29,8 +29,28 @@ type Config struct {
 	QueueLimit time.Duration
 	// QueueDepth is how many requests may wait per route; default 1000.
 	QueueDepth int
+	// HeaderLimit is how long a user may take to send a request's header section once it has begun,
+	// and before that from the beginning of the connection; default 10 s.
+	HeaderLimit time.Duration
+	// IdleLimit is how long a user's connection may be idle between requests; default 2 m.
+	IdleLimit time.Duration
+	// StallLimit is how long a user may take to send the next part of a body, or to receive the next
+	// part of a response; default 30 s.
+	StallLimit time.Duration
+	// StreamLimit is how long an instance may take from one part of a response to the next; default
+	// 5 m, Envoy's.
+	StreamLimit time.Duration
+	// TunnelLimit is how long an upgraded connection may carry nothing; default 1 h.
+	TunnelLimit time.Duration
+	// ClientConns is how many connections one user's address, or one IPv6 network of 64 bits, may have
+	// open; default 10,000. Loopback addresses have no limit: they are proxies on this machine.
+	ClientConns int
 	// ExitLimit is how long requests in flight may go on once Run's context is done; default 30 s.
 	ExitLimit time.Duration
+
+	// standardOnly has the standard library's server answer HTTP/1 as well: the judge of the relay in
+	// its tests.
+	standardOnly bool
 }
 
 // SocketPath returns where the router with data directory dir listens for its control plane.
@@ -56,9 +76,17 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	orDuration(&c.RequestLimit, 120*time.Second)
 	orDuration(&c.QueueLimit, 5*time.Second)
+	orDuration(&c.HeaderLimit, 10*time.Second)
+	orDuration(&c.IdleLimit, 2*time.Minute)
+	orDuration(&c.StallLimit, 30*time.Second)
+	orDuration(&c.StreamLimit, 5*time.Minute)
+	orDuration(&c.TunnelLimit, time.Hour)
 	orDuration(&c.ExitLimit, 30*time.Second)
 	if c.QueueDepth <= 0 {
 		c.QueueDepth = 1000
+	}
+	if c.ClientConns <= 0 {
+		c.ClientConns = 10_000
 	}
 	return c, nil
 }

@@ -32,6 +32,7 @@ func (d *drain) enter(source apron.RouteTable) map[apron.InstanceID]*target {
 				d.targets[b.Instance] = t
 			}
 			t.state.And(^leaving)
+			t.idle.setClosed(false)
 			in[b.Instance] = t
 		}
 	}
@@ -60,6 +61,11 @@ func (d *drain) leave(source apron.RouteTable) {
 	for _, t := range idle {
 		d.drained(t)
 	}
+	d.each(func(t *target) {
+		if t.state.Load()&leaving != 0 {
+			t.idle.setClosed(true)
+		}
+	})
 }
 
 // drained forgets a target that has left and has nothing in flight. It may have come back between
@@ -71,6 +77,7 @@ func (d *drain) drained(t *target) {
 		return
 	}
 	delete(d.targets, t.id)
+	t.idle.setClosed(true)
 	notify := d.notify
 	if !d.watched[t.id] {
 		notify = nil

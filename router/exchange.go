@@ -4,27 +4,16 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
 // serverName is what App Runner's edge calls itself (behaviour seen from outside: it is Envoy).
 const serverName = "envoy"
-
-// statusClientGone is recorded when the client left before there was an answer. It is never sent.
-const statusClientGone = 499
-
-var (
-	errUnknownHost  = errors.New("no route has this host")
-	errRequestLimit = errors.New("the request took longer than it may")
-)
 
 // exchange is one request and its response on their way through the router. It is the
 // http.ResponseWriter the relay writes to, and counts what passes.
@@ -42,6 +31,9 @@ type exchange struct {
 	upstream time.Duration // until its response header came; 0: it did not
 
 	onHijack func(net.Conn) // called with the client's connection when a tunnel begins
+
+	ends      *ends
+	requestID string // that the instance was told
 
 	status   int // sent or, if nothing could be, to be recorded; 0: none yet
 	bytes    int64
@@ -108,47 +100,41 @@ func (b *requestBody) Read(p []byte) (int, error) {
 // Close does nothing.
 func (b *requestBody) Close() error { return nil }
 
-// fail answers a request that no instance answered. Bodies are those of Envoy where it has one.
+// fail answers a request that no instance answered.
 func (x *exchange) fail(r *http.Request, err error) {
-	var refused *connectError
 	switch cause := context.Cause(r.Context()); {
-	case errors.Is(err, errUnknownHost):
-		x.reply(r, http.StatusNotFound, "")
+	case errors.Is(err, errUnknownHost), errors.Is(err, errMethod), errors.Is(err, errNoUpgrade):
 	case errors.Is(cause, errRequestLimit):
-		x.hangUp(r)
-		x.reply(r, http.StatusGatewayTimeout, "upstream request timeout")
-	case cause != nil: // the client left, or the router ends and has waited long enough
-		x.status = statusClientGone
-		x.hangUp(r)
-		x.reply(r, http.StatusServiceUnavailable, "")
-	case errors.Is(err, errOverloaded):
-		x.reply(r, http.StatusTooManyRequests, "Too Many Requests")
-	case errors.Is(err, errNoInstance):
-		x.reply(r, http.StatusServiceUnavailable, "no healthy upstream")
-	case errors.As(err, &refused):
-		x.reply(r, http.StatusServiceUnavailable, resetBeforeHeaders+connectReason(refused.err))
+		err = errRequestLimit
+	case cause != nil:
+		err = errUserGone
 	case x.bodyFail.Load():
-		x.hangUp(r)
-		x.reply(r, http.StatusBadRequest, "")
-	default:
-		x.hangUp(r)
-		x.reply(r, http.StatusServiceUnavailable, resetBeforeHeaders+"connection termination")
+		err = errUserBody
+	case malformed(err):
+		err = errProtocol
 	}
+	way, status, text := ending(err)
+	x.ends.add(way)
+	switch way {
+	case endLimit, endReset, endProtocol, endBody, endGone:
+		x.hangUp(r)
+	default:
+	}
+	if status == 0 {
+		x.status = statusClientGone
+		status = http.StatusServiceUnavailable // nobody is there to see it
+	}
+	x.reply(r, status, text)
 }
 
-const resetBeforeHeaders = "upstream connect error or disconnect/reset before headers. reset reason: "
-
-// connectReason says in Envoy's words why connecting failed.
-func connectReason(err error) string {
-	var errno syscall.Errno
-	switch {
-	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded), errors.Is(err, syscall.ETIMEDOUT):
-		return "connection timeout"
-	case errors.As(err, &errno):
-		return fmt.Sprintf("connection failure, transport failure reason: delayed connect error: %d", int(errno))
-	default:
-		return "connection failure"
-	}
+// malformed reports whether net/http could not make sense of what the instance answered. Its errors
+// for that have no type; those for a lost connection are of the network, or io.EOF.
+func malformed(err error) bool {
+	var network net.Error
+	var refused *connectError
+	return !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.As(err, &network) &&
+		!errors.As(err, &refused) && !errors.Is(err, errNoInstance) && !errors.Is(err, errOverloaded) &&
+		!strings.Contains(err.Error(), "server closed idle connection")
 }
 
 // hangUp closes the client's connection after the answer: part of its body may not have been read,
@@ -172,23 +158,32 @@ func (x *exchange) reply(r *http.Request, status int, body string) {
 	}
 }
 
-// record returns what is told about the exchange once it is over.
-func (x *exchange) record(r *http.Request) Access {
+// record tells the control plane about the exchange, now that it is over.
+func (x *exchange) record(r *http.Request, log *accessLog) {
+	if x.status == 0 {
+		x.status = statusClientGone // the relay gave up before it had anything to send
+	}
+	if x.breaker == nil {
+		return
+	}
+	took := time.Since(x.start)
+	x.breaker.answered(x.status, took)
+	set := x.breaker.set.Load()
 	a := Access{
-		Time: x.start, Method: clip(r.Method, 32), Host: clip(r.Host, 255),
-		Status: x.status, Duration: time.Since(x.start), Upstream: x.upstream, Bytes: x.bytes,
+		Time: x.start, Status: x.status, Duration: took, Upstream: x.upstream, Bytes: x.bytes,
 	}
-	if a.Status == 0 {
-		a.Status = statusClientGone // the relay gave up before it had anything to send
+	if x.instance != nil {
+		set, a.Instance = x.instance.set, x.instance.id
 	}
-	if x.breaker != nil {
-		set := x.breaker.set.Load()
-		if x.instance != nil {
-			set, a.Instance = x.instance.set, x.instance.id
-		}
-		a.Service, a.Revision = set.service, set.revision
+	if !set.options.AccessLog {
+		return
 	}
-	return a
+	a.Service, a.Revision = set.service, set.revision
+	a.Method, a.Host, a.Target = clip(r.Method, 32), clip(r.Host, 255), clip(r.RequestURI, maxLogged)
+	a.Protocol, a.Client = r.Proto, clientAddr(r.RemoteAddr)
+	a.UserAgent, a.Referer = clip(r.UserAgent(), maxLogged), clip(r.Referer(), maxLogged)
+	a.RequestID = clip(x.requestID, maxLogged)
+	log.add(a)
 }
 
 // clip returns at most n bytes of s, in memory of their own: s is part of the request's header.

@@ -1,7 +1,5 @@
 package router
 
-import "strconv"
-
 // Limits of a host name, RFC 1035 section 2.3.4.
 const (
 	maxHostLen  = 253
@@ -21,16 +19,22 @@ func (h *hostName) bytes() []byte { return h.buf[:h.n] }
 // parse sets h to the name in a Host header or :authority (RFC 9110 section 7.2: uri-host with an
 // optional port) and reports whether there is one. It is strict: only names of letters, digits,
 // hyphens and underscores can be routed, so nothing else passes; IP literals in brackets do not.
-func (h *hostName) parse(s string) bool {
+func (h *hostName) parse(s string) bool { return parseHost(h, s) }
+
+// text is a name wherever it comes from: converting one kind to the other would allocate.
+type text interface{ string | []byte }
+
+func parseHost[T text](h *hostName, s T) bool {
 	h.n = 0
-	s, ok := cutPort(s)
+	end, ok := hostEnd(s)
 	if !ok {
 		return false
 	}
+	s = s[:end]
 	if len(s) > 0 && s[len(s)-1] == '.' {
 		s = s[:len(s)-1]
 	}
-	if s == "" || len(s) > maxHostLen {
+	if len(s) == 0 || len(s) > maxHostLen {
 		return false
 	}
 	label := 0 // where the label at hand starts
@@ -57,28 +61,27 @@ func (h *hostName) parse(s string) bool {
 	return true
 }
 
-func validLabel(l string) bool {
-	return l != "" && len(l) <= maxLabelLen && l[0] != '-' && l[len(l)-1] != '-'
+func validLabel[T text](l T) bool {
+	return len(l) > 0 && len(l) <= maxLabelLen && l[0] != '-' && l[len(l)-1] != '-'
 }
 
-// cutPort returns s without a port and reports whether the port, if any, is legal. An empty port is
-// (RFC 3986 section 3.2.3).
-func cutPort(s string) (string, bool) {
+// hostEnd returns where the name ends and a port, if any, begins, and whether that is legal. An
+// empty port is (RFC 3986 section 3.2.3).
+func hostEnd[T text](s T) (int, bool) {
 	for i := range len(s) {
 		if s[i] != ':' {
 			continue
 		}
-		port := s[i+1:]
-		if port == "" {
-			return s[:i], true
-		}
-		for j := range len(port) {
-			if port[j] < '0' || port[j] > '9' {
-				return "", false
+		port := 0
+		for j := i + 1; j < len(s); j++ {
+			if s[j] < '0' || s[j] > '9' {
+				return 0, false
+			}
+			if port = 10*port + int(s[j]-'0'); port > 65535 {
+				return 0, false
 			}
 		}
-		_, err := strconv.ParseUint(port, 10, 16)
-		return s[:i], err == nil
+		return i, true
 	}
-	return s, true
+	return len(s), true
 }

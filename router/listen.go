@@ -5,19 +5,17 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 )
 
 const (
-	headerLimit     = 10 * time.Second // for a client to send a request's header
-	idleClient      = 2 * time.Minute  // between the requests of a client's connection
-	maxHeaderBytes  = 64 << 10         // of a request
-	maxHTTP2Streams = 250              // per connection
+	maxHeaderBytes  = 64 << 10 // of a request
+	maxHTTP2Streams = 250      // per connection
 	// bodySlack and answerSlack let the router's own limit end a request first, with an answer. They
 	// unblock a read from, and a write to, a client that has stopped.
 	bodySlack   = time.Second
@@ -68,66 +66,45 @@ func (l listeners) addresses() Addresses {
 	return a
 }
 
-// newServer returns the server of one listener; both are alike but for TLS.
-func newServer(base context.Context, cfg Config, handler http.Handler) *http.Server {
-	return &http.Server{
-		Handler:                      handler,
-		DisableGeneralOptionsHandler: true, // OPTIONS * is the application's to answer
-		ReadHeaderTimeout:            headerLimit,
-		ReadTimeout:                  cfg.RequestLimit + bodySlack,
-		WriteTimeout:                 cfg.RequestLimit + answerSlack,
-		IdleTimeout:                  idleClient,
-		MaxHeaderBytes:               maxHeaderBytes,
-		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: maxHTTP2Streams},
-		BaseContext:                  func(net.Listener) context.Context { return base },
-		ErrorLog:                     slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
-	}
-}
-
 // serve answers requests on the listeners until ctx is done, and then until those in flight have
 // ended or Config.ExitLimit has passed.
-func (l listeners) serve(ctx context.Context, cfg Config, p *proxy, certs *certificates) error {
+func (l listeners) serve(ctx context.Context, cfg Config, r *relay, certs *certificates) error {
 	base, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
+	p := r.proxy
+	r.standard = newStandard(base, cfg, r)
+	watching, unwatch := context.WithCancel(base)
+	var background errgroup.Group
+	background.Go(func() error { r.watch.run(watching); return nil })
+	background.Go(func() error {
+		if err := r.standard.server.Serve(r.standard); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve HTTP/2: %w", err)
+		}
+		return nil
+	})
+
 	g, ctx := errgroup.WithContext(ctx)
-	start := func(ln net.Listener, serve func(*http.Server) error) {
+	start := func(ln net.Listener, config *tls.Config) {
 		if ln == nil {
 			return
 		}
-		srv := newServer(base, cfg, p)
-		done := make(chan struct{})
-		g.Go(func() error {
-			defer close(done)
-			if err := serve(srv); !errors.Is(err, http.ErrServerClosed) {
-				return fmt.Errorf("serve %s: %w", ln.Addr(), err)
-			}
-			return nil
-		})
-		g.Go(func() error {
-			<-ctx.Done()
-			shut(ctx, srv, cfg.ExitLimit)
-			<-done
-			return nil
-		})
+		g.Go(func() error { return r.accept(ln, config) })
+		g.Go(func() error { <-ctx.Done(); return ln.Close() })
 	}
-	start(l.http, func(s *http.Server) error { return s.Serve(l.http) })
-	start(l.https, func(s *http.Server) error {
-		s.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certs.pick}
-		return s.ServeTLS(l.https, "", "")
-	})
+	start(l.http, nil)
+	start(l.https, tlsConfig(certs))
 	g.Go(func() error { <-ctx.Done(); return nil }) // also without a listener
 	err := g.Wait()
-	cut() // tunnels, and requests that had their time
-	p.open.Wait()
-	p.transport.CloseIdleConnections()
-	return err
-}
 
-// shut lets the requests of a server end, and closes their connections after limit.
-func shut(ctx context.Context, srv *http.Server, limit time.Duration) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
-	defer cancel()
-	if srv.Shutdown(ctx) != nil {
-		_ = srv.Close() // its errors are those of connections being closed
-	}
+	var shutting sync.WaitGroup
+	shutting.Go(func() { r.standard.shut(cfg.ExitLimit) })
+	r.shut(cfg.ExitLimit)
+	shutting.Wait()
+	cut() // requests that had their time
+	p.open.Wait()
+	unwatch()
+	p.transport.CloseIdleConnections()
+	p.h2c.CloseIdleConnections()
+	r.routes.drain.each(func(t *target) { t.idle.setClosed(true) })
+	return errors.Join(err, background.Wait())
 }

@@ -37,6 +37,8 @@ type loadReporter struct {
 	routes    *routes
 	instances map[apron.InstanceID]InstanceLoad // as last reported
 	queues    map[breakerKey]RouteLoad
+	ends      *ends
+	ended     [endCount]uint64
 }
 
 // report returns the figures that changed, or nil when none did. The first report is full.
@@ -47,7 +49,8 @@ func (l *loadReporter) report() *Load {
 	}
 	l.reportInstances(out)
 	l.reportRoutes(out)
-	if !out.Full && len(out.Instances) == 0 && len(out.Routes) == 0 {
+	l.reportEnds(out)
+	if !out.Full && len(out.Instances) == 0 && len(out.Routes) == 0 && out.Ended == nil {
 		return nil
 	}
 	return out
@@ -81,9 +84,14 @@ func (l *loadReporter) reportRoutes(out *Load) {
 		set := b.set.Load()
 		now := RouteLoad{
 			Service: set.service, Revision: set.revision,
-			Queued: int(b.waiting.Load()), Refused: b.refused.Load(),
+			Queued: int(b.waiting.Load()), Refused: b.refused.Load(), Took: time.Duration(b.took.Load()),
 		}
-		if last := l.queues[key]; last.Queued != now.Queued || last.Refused != now.Refused {
+		for i := range now.Answered {
+			now.Answered[i] = b.statuses[i].Load()
+		}
+		last := l.queues[key]
+		last.Service, last.Revision = now.Service, now.Revision
+		if last != now {
 			l.queues[key] = now
 			out.Routes = append(out.Routes, now)
 		}
@@ -96,6 +104,18 @@ func (l *loadReporter) reportRoutes(out *Load) {
 		if last.Queued > 0 {
 			last.Queued = 0
 			out.Routes = append(out.Routes, last)
+		}
+	}
+}
+
+func (l *loadReporter) reportEnds(out *Load) {
+	for i := range l.ended {
+		if now := l.ends.counts[i].Load(); now != l.ended[i] {
+			l.ended[i] = now
+			if out.Ended == nil {
+				out.Ended = map[string]uint64{}
+			}
+			out.Ended[end(i).reason()] = now
 		}
 	}
 }

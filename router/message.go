@@ -36,6 +36,10 @@ type Load struct {
 	Full      bool
 	Instances []InstanceLoad
 	Routes    []RouteLoad
+	// Ended counts the requests that the router, and not an instance, has ended since it started, by
+	// the reason: refused-request, unknown-host, forbidden, overload, no-instance, connect, reset,
+	// protocol, limit, body, slow-user, user-gone, cut. Nil: nothing changed.
+	Ended map[string]uint64 `json:",omitempty"`
 }
 
 // InstanceLoad is how busy one instance is.
@@ -51,18 +55,30 @@ type RouteLoad struct {
 	Revision apron.RevisionID
 	Queued   int    // waiting now
 	Refused  uint64 // answered 429 since this router first heard of the route
+	// Answered counts the requests that were answered since then, by the first digit of the status;
+	// those of users who left have 4. Took is how long they took in all.
+	Answered [6]uint64
+	Took     time.Duration
 }
 
-// Access is the record of one request that was answered or given up.
+// Access is the record of one request that was answered or given up. There are records of routes
+// with RouteOptions.AccessLog only. Strings are what the user sent, cut where they are too long.
 type Access struct {
-	Time     time.Time        // when its header had been read
-	Service  apron.ServiceID  // empty: no route has its host
-	Revision apron.RevisionID // empty: as for Service
+	Time     time.Time // when its header had been read
+	Service  apron.ServiceID
+	Revision apron.RevisionID
 	Instance apron.InstanceID // that answered, or was the last tried; empty: none
 	Method   string
 	Host     string        // as the client sent it; at most 255 bytes
 	Status   int           // sent to the client; 499: the client left before there was one
 	Duration time.Duration // until the last byte was handed to the connection
 	Upstream time.Duration // from choosing the instance to its response header; 0: there was none
-	Bytes    int64         // of the response body; 0 for an upgraded connection
+	Bytes    int64         // of the response body; of an upgraded connection, what the user was sent
+
+	Client    string // address of the user
+	Target    string // path and query
+	Protocol  string // such as HTTP/1.1
+	UserAgent string
+	Referer   string
+	RequestID string // value of X-Request-Id that the instance was sent
 }

@@ -2,8 +2,6 @@ package router
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"log/slog"
 	"net"
@@ -13,7 +11,10 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"apron"
 )
 
 const (
@@ -22,10 +23,13 @@ const (
 	// idleUpstream is how long a connection to an instance is kept for the next request. It is below
 	// the shortest keep-alive of common application servers (gunicorn 2 s, Node.js 5 s): a request
 	// that is not idempotent cannot be sent again when the instance closes its end just then.
-	idleUpstream     = 1500 * time.Millisecond
-	idlePerInstance  = 256
-	maxAnswerHeader  = 1 << 20 // bytes of an instance's response header
-	relayBufferBytes = 32 << 10
+	idleUpstream    = 1500 * time.Millisecond
+	idlePerInstance = 256
+	// idleUpstreamHTTP2 is longer, because in HTTP/2 who closes a connection says which requests were
+	// not looked at.
+	idleUpstreamHTTP2 = 90 * time.Second
+	maxAnswerHeader   = 1 << 20 // bytes of an instance's response header
+	copyBufferBytes   = 32 << 10
 )
 
 // proxy answers every request of a user: it finds the route, waits for a slot of an instance and
@@ -33,15 +37,16 @@ const (
 type proxy struct {
 	routes    *routes
 	access    *accessLog
-	limit     time.Duration // of a request in all
-	limitMS   string        // the same, for the instance to know
+	ends      *ends
 	reverse   httputil.ReverseProxy
-	transport *http.Transport
-	open      sync.WaitGroup // requests being answered, upgraded connections included
+	transport *http.Transport // to instances that speak HTTP/1.1
+	h2c       *http.Transport // to those that speak HTTP/2
+	open      sync.WaitGroup  // requests being answered, upgraded connections included
+	busy      atomic.Int64    // how many
 }
 
-func newProxy(cfg Config, r *routes, access *accessLog) *proxy {
-	p := &proxy{routes: r, access: access, limit: cfg.RequestLimit, limitMS: strconv.FormatInt(cfg.RequestLimit.Milliseconds(), 10)}
+func newProxy(cfg Config, r *routes, access *accessLog, e *ends) *proxy {
+	p := &proxy{routes: r, access: access, ends: e}
 	p.transport = &http.Transport{
 		DialContext:            dialInstance,
 		DisableCompression:     true,
@@ -49,6 +54,14 @@ func newProxy(cfg Config, r *routes, access *accessLog) *proxy {
 		IdleConnTimeout:        idleUpstream,
 		MaxResponseHeaderBytes: maxAnswerHeader,
 	}
+	p.h2c = &http.Transport{
+		DialContext:            dialInstance,
+		DisableCompression:     true,
+		IdleConnTimeout:        idleUpstreamHTTP2,
+		MaxResponseHeaderBytes: maxAnswerHeader,
+		Protocols:              new(http.Protocols),
+	}
+	p.h2c.Protocols.SetUnencryptedHTTP2(true)
 	p.reverse = httputil.ReverseProxy{
 		Rewrite:        p.rewrite,
 		Transport:      p,
@@ -67,20 +80,24 @@ func newProxy(cfg Config, r *routes, access *accessLog) *proxy {
 func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.open.Add(1)
 	defer p.open.Done()
+	p.busy.Add(1)
+	defer p.busy.Add(-1)
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
-	x := &exchange{ResponseWriter: w, start: time.Now(), cancel: cancel}
-	x.timer = time.AfterFunc(p.limit, func() { cancel(errRequestLimit) })
+	x := &exchange{ResponseWriter: w, start: time.Now(), cancel: cancel, ends: p.ends}
 	defer p.finish(x, r)
 
+	first := &attempt{exchange: x}
+	r = r.WithContext(context.WithValue(ctx, attemptKey{}, first))
+	if r.Method == http.MethodConnect {
+		x.fail(r, errMethod)
+		return
+	}
 	if r.ContentLength != 0 {
 		// An answer may begin before the body has ended; net/http would first read all of it.
 		_ = http.NewResponseController(w).EnableFullDuplex() // HTTP/2 needs no asking
 	}
-
-	first := &attempt{exchange: x}
-	r = r.WithContext(context.WithValue(ctx, attemptKey{}, first))
-	backend, err := p.enter(ctx, x, r.Host)
+	backend, err := p.enter(ctx, x, r)
 	if err != nil {
 		x.fail(r, err)
 		return
@@ -89,14 +106,34 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.reverse.ServeHTTP(x, r)
 }
 
-// enter finds the route of host and waits for a slot of one of its instances.
-func (p *proxy) enter(ctx context.Context, x *exchange, host string) (*backend, error) {
+// limit ends the request when its time is over.
+func (x *exchange) limit(r *http.Request, limit time.Duration) {
+	if x.timer != nil {
+		x.timer.Stop()
+	}
+	end := x.start.Add(limit)
+	x.timer = time.AfterFunc(time.Until(end), func() { x.cancel(errRequestLimit) })
+	if r.ProtoMajor == 2 {
+		// They unblock what waits for a user that has stopped, after the answer had its chance. Of
+		// HTTP/1 the connection takes care.
+		rc := http.NewResponseController(x.ResponseWriter)
+		_, _ = rc.SetReadDeadline(end.Add(bodySlack)), rc.SetWriteDeadline(end.Add(answerSlack))
+	}
+}
+
+// enter finds the route of the request and waits for a slot of one of its instances.
+func (p *proxy) enter(ctx context.Context, x *exchange, r *http.Request) (*backend, error) {
 	for {
 		t := p.routes.current.Load()
-		x.breaker = t.lookup(host)
+		x.breaker = t.lookup(r.Host)
 		if x.breaker == nil {
 			return nil, errUnknownHost
 		}
+		set := x.breaker.set.Load()
+		if set.options.NoWebSocket && upgrades(r) {
+			return nil, errNoUpgrade
+		}
+		x.limit(r, set.requestTimeout)
 		b, err := x.acquire(ctx)
 		// The host may have got another route while the request was between table and breaker.
 		if errors.Is(err, errNoInstance) && p.routes.current.Load() != t {
@@ -104,6 +141,21 @@ func (p *proxy) enter(ctx context.Context, x *exchange, host string) (*backend, 
 		}
 		return b, err
 	}
+}
+
+// upgrades reports whether the request asks for another protocol on its connection.
+func upgrades(r *http.Request) bool {
+	if r.ProtoMajor != 1 || r.Header.Get("Upgrade") == "" || strings.EqualFold(r.Header.Get("Upgrade"), "h2c") {
+		return false
+	}
+	asks := false
+	for _, value := range r.Header["Connection"] {
+		eachOption([]byte(value), func(option []byte) bool {
+			asks = asks || foldEqual(option, "upgrade")
+			return !asks
+		})
+	}
+	return asks
 }
 
 // RoundTrip sends the request to the instance it has a slot of, and to another one as long as
@@ -114,7 +166,11 @@ func (p *proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 	x := at.exchange
 	for {
 		req.URL.Host = at.backend.host
-		res, err := p.transport.RoundTrip(req)
+		transport := p.transport
+		if at.backend.set.options.Protocol == apron.ProtocolH2C {
+			transport = p.h2c
+		}
+		res, err := transport.RoundTrip(req)
 		if err == nil {
 			at.backend.connected()
 			x.upstream = time.Since(x.chosen)
@@ -140,9 +196,11 @@ func (p *proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // finish returns the slot and records the request, however it ended.
 func (p *proxy) finish(x *exchange, r *http.Request) {
-	x.timer.Stop()
+	if x.timer != nil {
+		x.timer.Stop()
+	}
 	p.release(x)
-	p.access.add(x.record(r))
+	x.record(r, p.access)
 }
 
 func (p *proxy) release(x *exchange) {
@@ -189,7 +247,12 @@ func (p *proxy) rewrite(pr *httputil.ProxyRequest) {
 	in, out := pr.In, pr.Out
 	out.URL.Scheme = "http"
 	out.URL.RawQuery = in.URL.RawQuery // as sent: an application may rely on what net/url calls malformed
-	x := attemptOf(in.Context()).exchange
+	if path, _, _ := strings.Cut(in.RequestURI, "?"); strings.HasPrefix(path, "/") && !strings.HasPrefix(path, "//") {
+		out.URL.Opaque = path // as well
+	}
+	out.Trailer = in.Trailer // the one that is filled in when the body ends
+	at := attemptOf(in.Context())
+	x := at.exchange
 	if out.Body != nil {
 		out.Body = &requestBody{ReadCloser: out.Body, exchange: x}
 	}
@@ -206,10 +269,17 @@ func (p *proxy) rewrite(pr *httputil.ProxyRequest) {
 	h["X-Forwarded-For"] = []string{forwarded}
 	h["X-Forwarded-Proto"] = []string{proto}
 	h["X-Envoy-External-Address"] = []string{client}
-	h["X-Envoy-Expected-Rq-Timeout-Ms"] = []string{p.limitMS}
+	h["X-Forwarded-Port"] = []string{localPort(in.Context())}
+	h["X-Envoy-Expected-Rq-Timeout-Ms"] = []string{strconv.FormatInt(at.backend.set.requestTimeout.Milliseconds(), 10)}
 	if h.Get("X-Request-Id") == "" {
-		h["X-Request-Id"] = []string{newRequestID()}
+		h["X-Request-Id"] = []string{string(appendRequestID(nil))}
 	}
+	x.requestID = h.Get("X-Request-Id")
+	if strings.EqualFold(h.Get("Upgrade"), "h2c") {
+		delete(h, "Upgrade") // what the tunnel would carry are requests that nobody checks
+		delete(h, "Connection")
+	}
+	delete(h, "Http2-Settings")
 }
 
 // modifyResponse makes the response that the client sees out of the instance's.
@@ -241,19 +311,12 @@ func clientAddr(remote string) string {
 	return ap.Addr().Unmap().WithZone("").String()
 }
 
-// newRequestID returns a random UUID (RFC 9562 version 4), the form Envoy uses.
-func newRequestID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	var s [36]byte
-	hex.Encode(s[0:8], b[0:4])
-	hex.Encode(s[9:13], b[4:6])
-	hex.Encode(s[14:18], b[6:8])
-	hex.Encode(s[19:23], b[8:10])
-	hex.Encode(s[24:], b[10:])
-	s[8], s[13], s[18], s[23] = '-', '-', '-', '-'
-	return string(s[:])
+// localPort returns the port that the user of a request connected to.
+func localPort(ctx context.Context) string {
+	if addr, ok := ctx.Value(http.LocalAddrContextKey).(*net.TCPAddr); ok {
+		return strconv.Itoa(addr.Port)
+	}
+	return ""
 }
 
 // bufferPool lends the buffers that bodies are copied through.
@@ -264,7 +327,7 @@ func (p *bufferPool) Get() []byte {
 	if b, ok := p.pool.Get().(*[]byte); ok {
 		return *b
 	}
-	return make([]byte, relayBufferBytes)
+	return make([]byte, copyBufferBytes)
 }
 
 // Put implements httputil.BufferPool.

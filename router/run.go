@@ -61,10 +61,13 @@ func Run(ctx context.Context, cfg Config) error {
 // the last request has ended.
 func serve(ctx context.Context, cfg Config, stateDir string, public listeners, socket net.Listener) error {
 	signal := newLoadSignal()
+	ended := &ends{changed: signal.raise}
 	c := &control{
 		log: cfg.Log, stateDir: stateDir, addresses: public.addresses(), certs: newCertificates(),
-		access: newAccessLog(signal.raise), signal: signal,
-		routes: newRoutes(newDrain(), breakerLimits{depth: cfg.QueueDepth, wait: cfg.QueueLimit, changed: signal.raise}),
+		access: newAccessLog(signal.raise), signal: signal, ends: ended,
+		routes: newRoutes(newDrain(), breakerLimits{
+			depth: cfg.QueueDepth, wait: cfg.QueueLimit, request: cfg.RequestLimit, changed: signal.raise,
+		}),
 	}
 	c.restore()
 	cfg.Log.Info("router serves", "http", c.addresses.HTTP, "https", c.addresses.HTTPS,
@@ -74,7 +77,7 @@ func serve(ctx context.Context, cfg Config, stateDir string, public listeners, s
 	streams, endStreams := context.WithCancel(context.WithoutCancel(ctx))
 	g.Go(func() error {
 		defer endStreams()
-		return public.serve(ctx, cfg, newProxy(cfg, c.routes, c.access), c.certs)
+		return public.serve(ctx, cfg, newRelay(cfg, newProxy(cfg, c.routes, c.access, ended)), c.certs)
 	})
 	g.Go(func() error { return c.serve(streams, socket) })
 	if cfg.Ready != nil {

@@ -32,6 +32,7 @@ func TestLoadAndAccessRecords(t *testing.T) {
 		fmt.Fprint(w, "hello")
 	}))
 	r.Concurrency = 2
+	r.Options.AccessLog = true
 	b.publish(r)
 	answers := make(chan answer, 3)
 	for range 3 {
@@ -40,12 +41,15 @@ func TestLoadAndAccessRecords(t *testing.T) {
 	wait(t, "request", entered)
 	wait(t, "request", entered)
 	inFlight, queued := 0, 0
+	var last router.RouteLoad
+	unknown := uint64(0)
 	follow := func(l router.Load) {
+		unknown = max(unknown, l.Ended["unknown-host"])
 		for _, i := range l.Instances {
 			inFlight = i.InFlight
 		}
 		for _, q := range l.Routes {
-			queued = q.Queued
+			last, queued = q, q.Queued
 		}
 	}
 	for inFlight != 2 || queued != 1 {
@@ -59,16 +63,24 @@ func TestLoadAndAccessRecords(t *testing.T) {
 	for inFlight != 0 || queued != 0 {
 		follow(wait(t, "none in flight", loads))
 	}
-	b.get("http://other.example.com/")
+	for last.Answered[2] != 3 {
+		follow(wait(t, "three answered", loads))
+	}
+	if last.Took <= 0 {
+		t.Errorf("route %+v", last)
+	}
 	for range 3 {
 		a := wait(t, "record", records)
 		if a.Service != "web" || a.Revision != "r1" || a.Instance != "i1" || a.Method != "GET" || a.Host != "web.example.com" ||
-			a.Status != 200 || a.Bytes != 5 || a.Duration <= 0 || a.Upstream <= 0 || a.Upstream > a.Duration {
+			a.Status != 200 || a.Bytes != 5 || a.Duration <= 0 || a.Upstream <= 0 || a.Upstream > a.Duration ||
+			a.Target != "/secret?token=1" || a.Client != "127.0.0.1" || a.Protocol != "HTTP/1.1" || len(a.RequestID) != 36 ||
+			a.UserAgent != "Go-http-client/1.1" {
 			t.Errorf("record %+v", a)
 		}
 	}
-	if a := wait(t, "record", records); a.Status != 404 || a.Service != "" {
-		t.Errorf("record %+v", a)
+	b.get("http://other.example.com/")
+	for unknown != 1 {
+		follow(wait(t, "an unknown host", loads))
 	}
 }
 

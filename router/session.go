@@ -29,6 +29,7 @@ type control struct {
 	certs     *certificates
 	access    *accessLog
 	signal    *loadSignal
+	ends      *ends
 
 	mu      sync.Mutex // guards session
 	session *session   // the one followed; nil: none
@@ -184,7 +185,7 @@ func (s *session) receive() error {
 func (s *session) send(ctx context.Context) error {
 	ping := time.NewTicker(pingInterval)
 	defer ping.Stop()
-	reporter := loadReporter{routes: s.routes}
+	reporter := loadReporter{routes: s.routes, ends: s.ends}
 	pause := time.NewTimer(0) // the first report is due at once
 	defer pause.Stop()
 	var signal <-chan struct{} // nil during the pause

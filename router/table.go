@@ -30,6 +30,18 @@ func (t *table) lookup(host string) *breaker {
 	if !h.parse(host) {
 		return nil
 	}
+	return t.route(&h)
+}
+
+// find is lookup of a host in bytes; h is scratch memory.
+func (t *table) find(h *hostName, host []byte) *breaker {
+	if !parseHost(h, host) {
+		return nil
+	}
+	return t.route(h)
+}
+
+func (t *table) route(h *hostName) *breaker {
 	name := h.bytes()
 	if b, ok := t.exact[string(name)]; ok {
 		return b
@@ -118,7 +130,7 @@ func (r *routes) install(source apron.RouteTable) error {
 		if b == nil {
 			b = newBreaker(r.limits)
 		}
-		b.set.Store(newBackendSet(route, targets))
+		b.set.Store(newBackendSet(route, targets, r.limits))
 		next.add(key, route.Hosts, b)
 	}
 	for key, b := range prev.breakers {

@@ -25,6 +25,19 @@ func newCertificates() *certificates {
 	return c
 }
 
+// tlsConfig returns how the router speaks TLS: 1.2 or later, with the standard library's choice of
+// suites and curves, which has only such as are considered strong.
+func tlsConfig(certs *certificates) *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12, GetCertificate: certs.pick, NextProtos: []string{"h2", "http/1.1"},
+		CipherSuites: []uint16{ // of TLS 1.2: with forward secrecy and authenticated encryption
+			tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+			tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+			tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+		},
+	}
+}
+
 // install replaces all certificates, or none when one cannot be used.
 func (c *certificates) install(list []Certificate) error {
 	t := &certificateTable{byName: map[string]*tls.Certificate{}}

@@ -1,0 +1,251 @@
+package router
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// relay answers the users' requests: those in HTTP/1 itself, and others by way of the standard
+// library. It is what all connections have in common.
+type relay struct {
+	cfg      Config
+	routes   *routes
+	access   *accessLog
+	ends     *ends
+	watch    *watch
+	standard *standard
+	proxy    *proxy
+
+	works   sync.Pool // of *work
+	buffers sync.Pool // of *[]byte, for bodies
+	closing atomic.Bool
+	tunnels atomic.Int64   // upgraded connections now
+	conns   sync.WaitGroup // that userConn serves
+	users   userConns
+}
+
+// relayBufferBytes is what is read at a time of a body that does not fit the smaller buffers.
+const relayBufferBytes = 64 << 10
+
+func newRelay(cfg Config, p *proxy) *relay {
+	r := &relay{cfg: cfg, routes: p.routes, access: p.access, ends: p.ends, proxy: p}
+	r.works.New = newWork
+	r.buffers.New = func() any { b := make([]byte, relayBufferBytes); return &b }
+	tick := max(min(cfg.RequestLimit/8, 100*time.Millisecond), 5*time.Millisecond)
+	r.watch = newWatch(tick, r.sweep)
+	r.users.most = cfg.ClientConns
+	return r
+}
+
+// sweep closes connections to instances that were not used for a while.
+func (r *relay) sweep() {
+	since := r.watch.now() - int64(idleUpstream)
+	r.routes.drain.each(func(t *target) { t.idle.expire(since) })
+}
+
+// clock returns the time for a Date field.
+func (r *relay) clock() time.Time { return time.Now() }
+
+// accept serves the connections of a listener until it is closed.
+func (r *relay) accept(ln net.Listener, config *tls.Config) error {
+	_, port, err := net.SplitHostPort(ln.Addr().String())
+	if err != nil {
+		return fmt.Errorf("address of listener: %w", err)
+	}
+	pause := time.Duration(0)
+	for {
+		conn, err := ln.Accept()
+		switch {
+		case err == nil:
+			pause = 0
+			r.start(conn.(*net.TCPConn), config, port)
+		case errors.Is(err, net.ErrClosed):
+			return nil
+		default: // out of file descriptors, say: that must not end the router
+			r.cfg.Log.Error("accept", "err", err)
+			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+			time.Sleep(pause)
+		}
+	}
+}
+
+// start serves one connection.
+func (r *relay) start(tcp *net.TCPConn, config *tls.Config, port string) {
+	peer, ok := tcp.RemoteAddr().(*net.TCPAddr)
+	raw, err := tcp.SyscallConn()
+	if !ok || err != nil || !r.users.enter(peer.AddrPort().Addr()) {
+		_ = tcp.Close() // unused
+		return
+	}
+	c := &userConn{
+		relay: r, conn: tcp, tcp: tcp, raw: raw, secure: config != nil,
+		client: peer.AddrPort().Addr().Unmap().WithZone("").String(), port: port,
+	}
+	if config != nil {
+		c.conn = tls.Server(tcp, config)
+	}
+	c.forwarded = string(appendConnection(nil, c.client, port, c.secure))
+	c.step = c.onReadable
+	c.state.Store(1<<62 | int64(phaseIdle))
+	r.watch.add(c)
+	r.conns.Add(1)
+	if r.cfg.standardOnly {
+		go func() {
+			defer c.close()
+			c.handOver(nil)
+		}()
+		return
+	}
+	go c.serve()
+}
+
+// closed is called when userConn is done with a connection.
+func (r *relay) closed(c *userConn) {
+	if c.shard != nil {
+		r.users.leave(c.tcp.RemoteAddr())
+	}
+	r.conns.Done()
+}
+
+// shut ends the relay once ctx is done: idle connections at once, others after their request, all of
+// them when limit has passed. When it returns none is left.
+func (r *relay) shut(limit time.Duration) {
+	r.closing.Store(true)
+	ended := make(chan struct{})
+	go func() {
+		r.conns.Wait()
+		close(ended)
+	}()
+	r.endIdle()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	// A connection may have been between a request and its idleness when it was looked at.
+	again := time.NewTicker(r.watch.tick)
+	defer again.Stop()
+	for cut := false; ; {
+		select {
+		case <-ended:
+			return
+		case <-timer.C:
+			cut = true
+		case <-again.C:
+		}
+		r.endIdle()
+		if cut || r.onlyTunnels() {
+			r.watch.each(func(c *userConn) { c.end(c.state.Load(), phaseGone) })
+		}
+	}
+}
+
+func (r *relay) endIdle() {
+	r.watch.each(func(c *userConn) {
+		if s := c.state.Load(); phase(s&phaseBits) == phaseIdle {
+			c.end(s, phaseDrain)
+		}
+	})
+}
+
+// onlyTunnels reports whether nothing but upgraded connections is left: they do not end by themselves.
+func (r *relay) onlyTunnels() bool {
+	only := true
+	r.watch.each(func(c *userConn) { only = only && phase(c.state.Load()&phaseBits) == phaseTunnel })
+	return only && r.standard.idle()
+}
+
+// userConns counts the connections of each user.
+type userConns struct {
+	most int
+	mu   sync.Mutex // guards open
+	open map[netip.Addr]int
+}
+
+// network returns what stands for the user of an address: in IPv6 everyone has many.
+func network(a netip.Addr) netip.Addr {
+	a = a.Unmap().WithZone("")
+	if a.Is4() {
+		return a
+	}
+	p, err := a.Prefix(64)
+	if err != nil {
+		return a
+	}
+	return p.Addr()
+}
+
+// enter counts a connection and reports whether it is not one too many.
+func (u *userConns) enter(a netip.Addr) bool {
+	if a.IsLoopback() {
+		return true
+	}
+	a = network(a)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.open[a] >= u.most {
+		return false
+	}
+	if u.open == nil {
+		u.open = map[netip.Addr]int{}
+	}
+	u.open[a]++
+	return true
+}
+
+// leave takes a connection back that enter counted.
+func (u *userConns) leave(remote net.Addr) {
+	tcp, ok := remote.(*net.TCPAddr)
+	if !ok || tcp.AddrPort().Addr().IsLoopback() {
+		return
+	}
+	a := network(tcp.AddrPort().Addr())
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.open[a]--; u.open[a] <= 0 {
+		delete(u.open, a)
+	}
+}
+
+// record counts the exchange and, for a route with an access log, tells the control plane.
+func (c *userConn) record() {
+	x, w := &c.ride, c.work
+	if x.breaker == nil {
+		return
+	}
+	if x.standard {
+		return // counted there
+	}
+	took := time.Duration(c.relay.watch.now() - x.start)
+	x.breaker.answered(x.status, took)
+	if !x.set.options.AccessLog {
+		return
+	}
+	a := Access{
+		Time: c.relay.watch.base.Add(time.Duration(x.start)), Service: x.set.service, Revision: x.set.revision,
+		Method: clip(string(w.req.method), 32), Host: clip(string(w.req.host), 255), Status: x.status, Duration: took,
+		Upstream: time.Duration(x.upstream), Bytes: x.bytes, Client: c.client,
+		Target: clip(string(w.req.target), maxLogged), Protocol: "HTTP/1." + strconv.Itoa(int(w.req.minor)),
+		RequestID: string(c.requestID[:min(len(c.requestID), maxLogged)]),
+	}
+	if x.backend != nil {
+		a.Instance = x.backend.id
+	}
+	for i := range w.req.fields {
+		switch f := &w.req.fields[i]; f.kind {
+		case userAgentField:
+			a.UserAgent = clip(string(f.value), maxLogged)
+		case refererField:
+			a.Referer = clip(string(f.value), maxLogged)
+		default:
+		}
+	}
+	c.relay.access.add(a)
+}
+
+// maxLogged is how many bytes of what a user sent are kept in a record, each.
+const maxLogged = 2048
