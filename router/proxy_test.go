@@ -81,7 +81,7 @@ func TestWhatTheInstanceSees(t *testing.T) {
 	}
 	want := map[string]string{
 		"X-Forwarded-For": "192.0.2.1, 192.0.2.2, 127.0.0.1", "X-Forwarded-Proto": "http", "X-Request-Id": "mine",
-		"X-Forwarded-Port": b.addrs.HTTP[strings.LastIndexByte(b.addrs.HTTP, ':')+1:],
+		"X-Forwarded-Port":         b.addrs.HTTP[strings.LastIndexByte(b.addrs.HTTP, ':')+1:],
 		"X-Envoy-External-Address": "127.0.0.1", "X-Envoy-Expected-Rq-Timeout-Ms": "120000",
 		"X-App": "1", "Content-Length": "4", "User-Agent": "Go-http-client/1.1",
 	}

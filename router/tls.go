@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 )
@@ -69,8 +70,8 @@ func (c *certificates) install(list []Certificate) error {
 // Without one the handshake ends with unrecognized_name (RFC 6066 section 3).
 func (c *certificates) pick(hi *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	t := c.current.Load()
-	if hi.ServerName == "" {
-		return t.first, nil
+	if _, err := netip.ParseAddr(hi.ServerName); err == nil || hi.ServerName == "" {
+		return t.first, nil // an address is no name (RFC 6066 section 3), but some clients send it
 	}
 	var h hostName
 	if !h.parse(hi.ServerName) {
