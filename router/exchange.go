@@ -32,6 +32,7 @@ type exchange struct {
 
 	onHijack func(net.Conn) // called with the client's connection when a tunnel begins
 
+	http10    bool // the user speaks it
 	ends      *ends
 	requestID string // that the instance was told
 
@@ -54,6 +55,9 @@ func (x *exchange) acquire(ctx context.Context) (*backend, error) {
 func (x *exchange) WriteHeader(status int) {
 	if status >= http.StatusOK && x.status == 0 {
 		x.status = status
+	}
+	if status < http.StatusOK && x.http10 {
+		return // which has no such responses
 	}
 	x.ResponseWriter.WriteHeader(status)
 }

@@ -21,7 +21,7 @@ func (c *userConn) appendRequest(dst []byte, set *backendSet) []byte {
 	dst = r.appendForwarded(dst)
 	dst = append(dst, c.client...)
 	dst = append(dst, "\r\n"...)
-	hasID := false
+	hasID, hasTE := false, false
 	for i := range r.fields {
 		f := &r.fields[i]
 		switch f.kind {
@@ -34,7 +34,8 @@ func (c *userConn) appendRequest(dst []byte, set *backendSet) []byte {
 			hasID = true
 			c.noteRequestID(set, f.value)
 		case teField:
-			if !eachOption(f.value, func(option []byte) bool { return !foldEqual(option, "trailers") }) {
+			if !hasTE && !eachOption(f.value, func(option []byte) bool { return !foldEqual(option, "trailers") }) {
+				hasTE = true
 				dst = append(dst, "Te: trailers\r\n"...)
 			}
 			continue
@@ -57,8 +58,11 @@ func (c *userConn) appendRequest(dst []byte, set *backendSet) []byte {
 		}
 		dst = appendField(dst, f.name, f.value)
 	}
-	if r.chunked {
+	switch {
+	case r.chunked:
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
+	case r.length < 0 && !noBodyExpected(r.method):
+		dst = append(dst, "Content-Length: 0\r\n"...)
 	}
 	if r.upgrade != nil {
 		dst = append(dst, "Connection: Upgrade\r\n"...)
@@ -188,7 +192,7 @@ func (c *userConn) appendResponse(dst []byte, kind bodyKind) []byte {
 				continue
 			}
 		case trailerField:
-			if kind != chunkedBy {
+			if kind != chunkedBy && (kind != noBody || !res.chunked || req.minor == 0) {
 				continue
 			}
 		case dateField:

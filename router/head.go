@@ -233,13 +233,10 @@ func (r *request) checkMeaning() (refused int) {
 			hosts++
 			r.host = f.value
 		case expectField:
-			if r.minor == 0 {
-				continue
-			}
 			if !foldEqual(f.value, "100-continue") {
 				return http.StatusExpectationFailed
 			}
-			r.expect = true
+			r.expect = r.minor == 1 // an HTTP/1.0 user would not understand the answer
 		default:
 		}
 	}

@@ -84,7 +84,7 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer p.busy.Add(-1)
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
-	x := &exchange{ResponseWriter: w, start: time.Now(), cancel: cancel, ends: p.ends}
+	x := &exchange{ResponseWriter: w, start: time.Now(), cancel: cancel, ends: p.ends, http10: r.ProtoMajor == 1 && r.ProtoMinor == 0}
 	defer p.finish(x, r)
 
 	first := &attempt{exchange: x}
@@ -271,10 +271,11 @@ func (p *proxy) rewrite(pr *httputil.ProxyRequest) {
 	h["X-Envoy-External-Address"] = []string{client}
 	h["X-Forwarded-Port"] = []string{localPort(in.Context())}
 	h["X-Envoy-Expected-Rq-Timeout-Ms"] = []string{strconv.FormatInt(at.backend.set.requestTimeout.Milliseconds(), 10)}
-	if h.Get("X-Request-Id") == "" {
-		h["X-Request-Id"] = []string{string(appendRequestID(nil))}
-	}
 	x.requestID = h.Get("X-Request-Id")
+	if x.requestID == "" {
+		x.requestID = string(appendRequestID(nil))
+	}
+	h["X-Request-Id"] = []string{x.requestID}
 	if strings.EqualFold(h.Get("Upgrade"), "h2c") {
 		delete(h, "Upgrade") // what the tunnel would carry are requests that nobody checks
 		delete(h, "Connection")
@@ -287,6 +288,9 @@ func modifyResponse(res *http.Response) error {
 	x := attemptOf(res.Request.Context()).exchange
 	res.Header["Server"] = []string{serverName}
 	res.Header["X-Envoy-Upstream-Service-Time"] = []string{strconv.FormatInt(x.upstream.Milliseconds(), 10)}
+	if x.http10 {
+		res.Trailer = nil // it has none
+	}
 	if _, ok := res.Header["Content-Type"]; !ok {
 		x.Header()["Content-Type"] = nil // keeps net/http from guessing one
 	}
