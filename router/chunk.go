@@ -22,6 +22,7 @@ type chunks struct {
 	left    int64 // of the chunk's data
 	digits  int
 	extra   int    // bytes of the extension so far
+	named   bool   // its semicolon was there
 	trailer []byte // section so far, its empty line included once done
 }
 
@@ -100,13 +101,18 @@ func (d *chunks) line(c byte) bool {
 			d.state = chunkSizeLF
 			return true
 		default:
-			d.extra = 0
+			d.extra, d.named = 0, c == ';'
 			d.state = chunkExtension
 			return c == ';' || c == ' ' || c == '\t'
 		}
 	case chunkExtension:
 		if d.extra++; c == '\r' {
 			d.state = chunkSizeLF
+		} else if !d.named {
+			// Only white space may come before the semicolon: a second number is none of ours to ignore.
+			if d.named = c == ';'; !d.named && c != ' ' && c != '\t' {
+				return false
+			}
 		}
 		return d.extra <= maxChunkExtension && (c == '\r' || c == '\t' || c >= ' ' && c != 0x7f)
 	case chunkSizeLF:

@@ -57,7 +57,7 @@ func playRole() bool {
 		target := &url.URL{Scheme: "http", Host: arg[1]}
 		p := &httputil.ReverseProxy{
 			ErrorLog: log.New(io.Discard, "", 0), // connections that the load generator drops
-			Rewrite: func(pr *httputil.ProxyRequest) { pr.SetURL(target); pr.Out.Host = pr.In.Host; pr.SetXForwarded() },
+			Rewrite:  func(pr *httputil.ProxyRequest) { pr.SetURL(target); pr.Out.Host = pr.In.Host; pr.SetXForwarded() },
 			Transport: &http.Transport{
 				MaxIdleConnsPerHost: 256, DisableCompression: true,
 			},

@@ -2,6 +2,7 @@ package router
 
 import (
 	"errors"
+	"sync/atomic"
 	"time"
 )
 
@@ -12,7 +13,8 @@ type pump struct {
 	in   *instanceConn
 	left int64 // of a body with a length
 	done chan struct{}
-	over bool // done was seen closed
+	last atomic.Bool // all of the body was read, and is being sent
+	over bool        // done was seen closed
 	// Set before done is closed.
 	err  error  // nil: all of the body was sent
 	rest []byte // what came behind the body
@@ -80,6 +82,7 @@ func (p *pump) copy(buf []byte) error {
 		if err != nil {
 			return err
 		}
+		p.last.Store(end)
 		if _, err := p.in.tcp.Write(piece); err != nil {
 			return errInstanceDeaf
 		}
@@ -142,6 +145,23 @@ func (p *pump) finished() bool {
 	w.in = w.in[:cap(w.in)]
 	return true
 }
+
+// settle is finished for an instance that has begun to answer: if it has read all of the body, the
+// pump's end can only be a moment away.
+func (p *pump) settle() {
+	if p.finished() || !p.last.Load() {
+		return
+	}
+	timer := time.NewTimer(settleLimit)
+	defer timer.Stop()
+	select {
+	case <-p.done:
+		p.finished()
+	case <-timer.C:
+	}
+}
+
+const settleLimit = 50 * time.Millisecond
 
 // failed returns why the pump has ended without sending all of the body, or nil.
 func (p *pump) failed() error {

@@ -33,7 +33,7 @@ func (c *userConn) receive() error {
 func (c *userConn) decideKeep(out bodyKind) {
 	x := &c.ride
 	if x.pump != nil {
-		x.pump.finished() // if it has
+		x.pump.settle()
 	}
 	if out == untilEnd || x.bodyLeft || c.relay.closing.Load() {
 		x.keep = false
