@@ -2,7 +2,6 @@ package router_test
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -373,5 +372,3 @@ func backendServer(t testing.TB, h http.HandlerFunc) *idleServer {
 }
 
 func (s *idleServer) closeIdle() { _ = (<-s.conns).Close() }
-
-var _ = context.Background
