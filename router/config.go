@@ -17,6 +17,12 @@ type Config struct {
 	HTTP, HTTPS string
 	// Socket is the unix socket the control plane connects to; empty: Dir/run/router.sock.
 	Socket string
+	// TakeOver has the router take the listeners over from one that runs with the same data directory,
+	// which then ends; HTTP and HTTPS have no effect. Without one it starts as ever.
+	TakeOver bool
+	// Hold is called when this process becomes the router and returns what to call when it is not any
+	// more, because it ends or another one takes over; nil: nothing. An error keeps it from starting.
+	Hold func() (release func(), err error)
 	// Ready is called once the listeners and the socket are bound; nil: nobody is told.
 	Ready func()
 	// Log receives one line per state change and everything that needs attention.
@@ -45,7 +51,8 @@ type Config struct {
 	// ClientConns is how many connections one user's address, or one IPv6 network of 64 bits, may have
 	// open; default 10,000. Loopback addresses have no limit: they are proxies on this machine.
 	ClientConns int
-	// ExitLimit is how long requests in flight may go on once Run's context is done; default 30 s.
+	// ExitLimit is how long requests in flight may go on once Run's context is done or another router
+	// has taken over; default 30 s.
 	ExitLimit time.Duration
 
 	// standardOnly has the standard library's server answer HTTP/1 as well: the judge of the relay in

@@ -50,7 +50,7 @@ func listen(ctx context.Context, cfg Config) (listeners, error) {
 func (l listeners) close() {
 	for _, ln := range []net.Listener{l.http, l.https} {
 		if ln != nil {
-			_ = ln.Close() // nothing was accepted; there is nothing to lose
+			_ = ln.Close() // what was accepted is not affected
 		}
 	}
 }
@@ -66,9 +66,9 @@ func (l listeners) addresses() Addresses {
 	return a
 }
 
-// serve answers requests on the listeners until ctx is done, and then until those in flight have
-// ended or Config.ExitLimit has passed.
-func (l listeners) serve(ctx context.Context, cfg Config, r *relay, certs *certificates) error {
+// serve answers requests on the listeners until ctx is done or another router has taken them over,
+// and then until those in flight have ended or Config.ExitLimit has passed.
+func (l listeners) serve(ctx context.Context, successor <-chan struct{}, cfg Config, r *relay, certs *certificates) error {
 	base, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	p := r.proxy
@@ -83,22 +83,27 @@ func (l listeners) serve(ctx context.Context, cfg Config, r *relay, certs *certi
 		return nil
 	})
 
-	g, ctx := errgroup.WithContext(ctx)
+	g, accepting := errgroup.WithContext(ctx)
 	start := func(ln net.Listener, config *tls.Config) {
-		if ln == nil {
-			return
+		if ln != nil {
+			g.Go(func() error { return r.accept(ln, config) })
 		}
-		g.Go(func() error { return r.accept(ln, config) })
-		g.Go(func() error { <-ctx.Done(); return ln.Close() })
 	}
 	start(l.http, nil)
 	start(l.https, tlsConfig(certs))
-	g.Go(func() error { <-ctx.Done(); return nil }) // also without a listener
+	g.Go(func() error {
+		select {
+		case <-successor:
+		case <-accepting.Done():
+		}
+		l.close()
+		return nil
+	})
 	err := g.Wait()
 
 	var shutting sync.WaitGroup
 	shutting.Go(func() { r.standard.shut(cfg.ExitLimit) })
-	r.shut(cfg.ExitLimit)
+	r.shut(ctx, cfg.ExitLimit)
 	shutting.Wait()
 	cut() // requests that had their time
 	p.open.Wait()

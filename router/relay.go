@@ -1,6 +1,7 @@
 package router
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -114,31 +115,44 @@ func (r *relay) closed(c *userConn) {
 	r.conns.Done()
 }
 
-// shut ends the relay once ctx is done: idle connections at once, others after their request, all of
-// them when limit has passed. When it returns none is left.
-func (r *relay) shut(limit time.Duration) {
+// lameIdle is how long a connection may be idle once another router has taken over. Its next request
+// would be answered, and be its last; to close it at once would be to lose one that is on its way.
+const lameIdle = 5 * time.Second
+
+// shut ends the relay: once ctx is done idle connections end at once, before that when they have been
+// idle for lameIdle; others end after their request, and all of them when limit has passed. When it
+// returns none is left.
+func (r *relay) shut(ctx context.Context, limit time.Duration) {
 	r.closing.Store(true)
 	ended := make(chan struct{})
 	go func() {
 		r.conns.Wait()
 		close(ended)
 	}()
-	r.endIdle()
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
+	idle := time.NewTimer(lameIdle)
+	defer idle.Stop()
 	// A connection may have been between a request and its idleness when it was looked at.
 	again := time.NewTicker(r.watch.tick)
 	defer again.Stop()
-	for cut := false; ; {
+	done := ctx.Done()
+	for lame, cut := true, false; ; {
 		select {
 		case <-ended:
 			return
 		case <-timer.C:
 			cut = true
+		case <-done:
+			lame, done = false, nil
+		case <-idle.C:
+			lame = false
 		case <-again.C:
 		}
-		r.endIdle()
-		if cut || r.onlyTunnels() {
+		if !lame || cut {
+			r.endIdle()
+		}
+		if cut || ctx.Err() != nil && r.onlyTunnels() {
 			r.watch.each(func(c *userConn) { c.end(c.state.Load(), phaseGone) })
 		}
 	}

@@ -50,7 +50,7 @@ func newRig(t testing.TB, change func(*Config), options apron.RouteOptions, h ht
 	r := newRelay(cfg, newProxy(cfg, routes, newAccessLog(func() {}), &ends{changed: func() {}}))
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- listeners{http: public}.serve(ctx, cfg, r, newCertificates()) }()
+	go func() { ended <- listeners{http: public}.serve(ctx, nil, cfg, r, newCertificates()) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {

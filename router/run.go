@@ -18,9 +18,10 @@ import (
 // ErrRunning is what Run returns when another router serves the same data directory.
 var ErrRunning = errors.New("another router serves this data directory")
 
-// Run is the router process: it binds the listeners, serves with the table and certificates kept
-// from before, and follows whichever control plane connects to its socket. It returns when ctx is
-// done, after the requests in flight have ended or Config.ExitLimit has passed, and every goroutine
+// Run is the router process: it binds the listeners, or takes them over from the router that runs
+// (Config.TakeOver), serves with the table and certificates kept from before, and follows whichever
+// control plane connects to its socket. It returns when ctx is done or another router has taken
+// over, after the requests in flight have ended or Config.ExitLimit has passed, and every goroutine
 // it started has. The error is nil unless it could not start or a listener failed; ErrRunning means
 // that another router serves the same data directory.
 func Run(ctx context.Context, cfg Config) error {
@@ -34,36 +35,50 @@ func Run(ctx context.Context, cfg Config) error {
 			return fmt.Errorf("make router directory: %w", err)
 		}
 	}
-	unlock, err := lock(filepath.Join(stateDir, "lock"))
-	if err != nil {
-		return err
+	var public listeners
+	var old *net.UnixConn
+	if cfg.TakeOver {
+		if public, old, err = inherit(ctx, cfg); err != nil {
+			return err
+		}
 	}
-	defer unlock()
-
-	public, err := listen(ctx, cfg)
-	if err != nil {
-		return err
+	if old != nil {
+		defer func() { _ = old.Close() }() // without a word before, it goes on itself
 	}
-	socket, err := listenSocket(ctx, cfg.Socket)
-	if err != nil {
+	o := &office{cfg: cfg, stateDir: stateDir}
+	if err := o.take(ctx); err != nil {
 		public.close()
 		return err
 	}
-	if err := announce(cfg, public.addresses()); err != nil {
-		public.close()
-		return errors.Join(err, socket.Close())
+	defer o.leave()
+	if old == nil {
+		if public, err = listen(ctx, cfg); err != nil {
+			return err
+		}
 	}
-	defer func() { _ = os.Remove(AddressFile(cfg.Dir)) }() // whoever finds it left over tries the socket
-	return serve(ctx, cfg, stateDir, public, socket)
+	o.addresses = public.addresses()
+	if err := announce(cfg, o.addresses); err != nil {
+		public.close()
+		return err
+	}
+	return serve(ctx, o, public, func() {
+		if old != nil {
+			_, _ = old.Write([]byte(heirServes)) // if it is gone, so much the better
+		}
+		if cfg.Ready != nil {
+			cfg.Ready()
+		}
+	})
 }
 
 // serve runs the two halves: requests, and the stream to the control plane, which stays up until
-// the last request has ended.
-func serve(ctx context.Context, cfg Config, stateDir string, public listeners, socket net.Listener) error {
+// the last request has ended. It calls ready when both have begun.
+func serve(ctx context.Context, o *office, public listeners, ready func()) error {
+	cfg := o.cfg
 	signal := newLoadSignal()
 	ended := &ends{changed: signal.raise}
 	c := &control{
-		log: cfg.Log, stateDir: stateDir, addresses: public.addresses(), certs: newCertificates(),
+		log: cfg.Log, stateDir: o.stateDir, addresses: o.addresses, certs: newCertificates(),
 		access: newAccessLog(signal.raise), signal: signal, ends: ended,
 		routes: newRoutes(newDrain(), breakerLimits{
 			depth: cfg.QueueDepth, wait: cfg.QueueLimit, request: cfg.RequestLimit, changed: signal.raise,
@@ -75,14 +90,13 @@ func serve(ctx context.Context, cfg Config, stateDir string, public listeners, s
 
 	g, ctx := errgroup.WithContext(ctx)
 	streams, endStreams := context.WithCancel(context.WithoutCancel(ctx))
+	successor := make(chan struct{})
 	g.Go(func() error {
 		defer endStreams()
-		return public.serve(ctx, cfg, newRelay(cfg, newProxy(cfg, c.routes, c.access, ended)), c.certs)
+		return public.serve(ctx, successor, cfg, newRelay(cfg, newProxy(cfg, c.routes, c.access, ended)), c.certs)
 	})
-	g.Go(func() error { return c.serve(streams, socket) })
-	if cfg.Ready != nil {
-		cfg.Ready()
-	}
+	g.Go(func() error { return o.hold(streams, c, public, func() { close(successor) }) })
+	ready()
 	err := g.Wait()
 	cfg.Log.Info("router ended", "err", err)
 	return err
