@@ -10,9 +10,13 @@ import (
 	"apron"
 )
 
-// penalty is how long an instance that refused a connection is passed over while others of its
-// route are not.
-const penalty = time.Second
+const (
+	// penalty is how long an instance that refused a connection is passed over while others of its
+	// route are not.
+	penalty = time.Second
+	// ejectAfter is how many requests in a row an instance may lose before it is treated likewise.
+	ejectAfter = 3
+)
 
 // leaving is set in target.state of an instance that is not in the table any more: it takes no new
 // request. It is far above any count of requests.
@@ -24,7 +28,8 @@ type target struct {
 	id          apron.InstanceID
 	state       atomic.Int64  // requests in flight, plus leaving
 	total       atomic.Uint64 // requests ever given to it
-	failedUntil atomic.Int64  // Unix nanoseconds; 0: its last connection did not fail
+	failedUntil atomic.Int64  // Unix nanoseconds; 0: it is not passed over
+	failures    atomic.Int32  // requests lost since the last answer
 	idle        idleConns
 }
 
@@ -48,19 +53,37 @@ func (t *target) give() bool { return t.state.Add(-1) == leaving }
 // inFlight returns how many slots are taken.
 func (t *target) inFlight() int64 { return t.state.Load() &^ leaving }
 
-// connectFailed passes the target over for a while; connected ends that.
+// connectFailed passes the target over for a while: nothing listens there, or not fast enough.
 func (t *target) connectFailed(now time.Time) { t.failedUntil.Store(now.Add(penalty).UnixNano()) }
 
-func (t *target) connected() {
-	if t.failedUntil.Load() != 0 {
-		t.failedUntil.Store(0)
+// failed is called when a request was lost on the target before there was an answer. It may have been
+// the request's fault; of several in a row that is not likely.
+func (t *target) failed(now time.Time) {
+	if t.failures.Add(1) >= ejectAfter {
+		t.connectFailed(now)
 	}
 }
 
-// penalised reads the clock only for a target that failed at all.
+// answered ends that the target is passed over, and forgets what was lost.
+func (t *target) answered() {
+	if t.failedUntil.Load() != 0 {
+		t.failedUntil.Store(0)
+	}
+	if t.failures.Load() != 0 {
+		t.failures.Store(0)
+	}
+}
+
+// penalised reports whether the target is to be passed over. Once in a while it is not: that request
+// is the probe that may end it, and may find another instance when it does not. The clock is read
+// only for a target that failed at all.
 func (t *target) penalised() bool {
 	until := t.failedUntil.Load()
-	return until != 0 && time.Now().UnixNano() < until
+	if until == 0 {
+		return false
+	}
+	now := time.Now()
+	return now.UnixNano() < until || !t.failedUntil.CompareAndSwap(until, now.Add(penalty).UnixNano())
 }
 
 // backend is a target and where it listens according to one table.

@@ -17,6 +17,12 @@ type Config struct {
 	HTTP, HTTPS string
 	// Socket is the unix socket the control plane connects to; empty: Dir/run/router.sock.
 	Socket string
+	// Redirect has requests on the plain listener answered 301 to the TLS one, as App Runner does, if
+	// there is one.
+	Redirect bool
+	// Explain adds a field X-Apron-Reason to answers of the router's own. It is for development: it
+	// tells users about the inside.
+	Explain bool
 	// TakeOver has the router take the listeners over from one that runs with the same data directory,
 	// which then ends; HTTP and HTTPS have no effect. Without one it starts as ever.
 	TakeOver bool

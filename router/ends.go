@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
+	"strings"
 	"sync/atomic"
 	"syscall"
 )
@@ -22,6 +24,7 @@ var (
 	errNoUpgrade    = errors.New("the route takes no upgrades")
 	errProtocol     = errors.New("the instance's response is malformed")
 	errCut          = errors.New("the instance's response ended early")
+	errRedirect     = errors.New("the route is for TLS")
 	errMethod       = errors.New("the router opens no tunnels")
 )
 
@@ -42,6 +45,7 @@ const (
 	endSlow                      // cut: the user stopped sending or receiving
 	endGone                      // the user left
 	endCut                       // the response ended early
+	endRedirect                  // 301
 	endCount                     // how many there are
 )
 
@@ -49,7 +53,7 @@ const (
 func (e end) reason() string {
 	return [endCount]string{
 		"refused-request", "unknown-host", "forbidden", "overload", "no-instance", "connect", "reset",
-		"protocol", "limit", "body", "slow-user", "user-gone", "cut",
+		"protocol", "limit", "body", "slow-user", "user-gone", "cut", "redirect",
 	}[e]
 }
 
@@ -71,6 +75,8 @@ func ending(err error) (e end, status int, text string) {
 	switch {
 	case errors.Is(err, errMethod):
 		return endRefusedRequest, http.StatusMethodNotAllowed, ""
+	case errors.Is(err, errRedirect):
+		return endRedirect, http.StatusMovedPermanently, ""
 	case errors.Is(err, errUnknownHost):
 		return endUnknownHost, http.StatusNotFound, ""
 	case errors.Is(err, errNoUpgrade):
@@ -94,6 +100,34 @@ func ending(err error) (e end, status int, text string) {
 	default:
 		return endReset, http.StatusServiceUnavailable, resetBeforeHeaders + "connection termination"
 	}
+}
+
+// reasonHeader says, with Config.Explain, why the router and not an instance has answered.
+const reasonHeader = "X-Apron-Reason"
+
+// redirection is where users of the plain listener are sent.
+type redirection struct {
+	on   bool
+	port string // with its colon; empty: that of https
+}
+
+func newRedirection(cfg Config, https string) redirection {
+	r := redirection{on: cfg.Redirect && https != ""}
+	if _, port, err := net.SplitHostPort(https); err == nil && port != "443" {
+		r.port = ":" + port
+	}
+	return r
+}
+
+// location returns where a request goes. host must be one that a route has.
+func (r redirection) location(host, target string) string {
+	if name, _, ok := strings.Cut(host, ":"); ok {
+		host = name
+	}
+	if target == "*" {
+		target = "/"
+	}
+	return "https://" + host + r.port + target
 }
 
 const resetBeforeHeaders = "upstream connect error or disconnect/reset before headers. reset reason: "

@@ -32,6 +32,7 @@ type exchange struct {
 
 	onHijack func(net.Conn) // called with the client's connection when a tunnel begins
 
+	proxy     *proxy
 	http10    bool // the user speaks it
 	ends      *ends
 	requestID string // that the instance was told
@@ -107,7 +108,7 @@ func (b *requestBody) Close() error { return nil }
 // fail answers a request that no instance answered.
 func (x *exchange) fail(r *http.Request, err error) {
 	switch cause := context.Cause(r.Context()); {
-	case errors.Is(err, errUnknownHost), errors.Is(err, errMethod), errors.Is(err, errNoUpgrade):
+	case errors.Is(err, errUnknownHost), errors.Is(err, errMethod), errors.Is(err, errNoUpgrade), errors.Is(err, errRedirect):
 	case errors.Is(cause, errRequestLimit):
 		err = errRequestLimit
 	case cause != nil:
@@ -127,6 +128,12 @@ func (x *exchange) fail(r *http.Request, err error) {
 	if status == 0 {
 		x.status = statusClientGone
 		status = http.StatusServiceUnavailable // nobody is there to see it
+	}
+	if way == endRedirect {
+		x.Header().Set("Location", x.proxy.redirect.location(r.Host, r.RequestURI))
+	}
+	if x.proxy.explain {
+		x.Header().Set(reasonHeader, way.reason())
 	}
 	x.reply(r, status, text)
 }

@@ -115,8 +115,8 @@ func (o *office) serve(ctx context.Context, c *control) (heir *net.UnixConn, err
 	stop := context.AfterFunc(ctx, func() { _ = heirs.Close() })
 	defer stop()
 	for {
-		conn, err := heirs.Accept()
-		if err != nil {
+		conn, closed := heirs.Accept()
+		if closed != nil {
 			cancel()
 			return nil, <-followed
 		}

@@ -72,6 +72,7 @@ func (l listeners) serve(ctx context.Context, successor <-chan struct{}, cfg Con
 	base, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	p := r.proxy
+	p.redirect = newRedirection(cfg, l.addresses().HTTPS)
 	r.standard = newStandard(base, cfg, r)
 	watching, unwatch := context.WithCancel(base)
 	var background errgroup.Group

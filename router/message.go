@@ -38,7 +38,7 @@ type Load struct {
 	Routes    []RouteLoad
 	// Ended counts the requests that the router, and not an instance, has ended since it started, by
 	// the reason: refused-request, unknown-host, forbidden, overload, no-instance, connect, reset,
-	// protocol, limit, body, slow-user, user-gone, cut. Nil: nothing changed.
+	// protocol, limit, body, slow-user, user-gone, cut, redirect. Nil: nothing changed.
 	Ended map[string]uint64 `json:",omitempty"`
 }
 

@@ -276,3 +276,43 @@ func TestGRPC(t *testing.T) {
 		})
 	}
 }
+
+// Requests without TLS are sent to the same host and path with it.
+func TestRedirect(t *testing.T) {
+	b := start(t, func(c *router.Config) { c.HTTPS, c.Redirect, c.Explain = "127.0.0.1:0", true, true })
+	b.publish(route("web.example.com", backend(t, "i1", says("hello"))))
+	_, port, err := net.SplitHostPort(b.addrs.HTTPS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, protocol := range []string{"http/1.1", "h2c"} {
+		tr := b.http.Transport.(*http.Transport).Clone()
+		if protocol == "h2c" {
+			tr.Protocols = new(http.Protocols)
+			tr.Protocols.SetUnencryptedHTTP2(true)
+		}
+		for url, want := range map[string]string{
+			"http://web.example.com:8080/a%2Fb?c=d": "https://web.example.com:" + port + "/a%2Fb?c=d",
+			"http://web.example.com":                "https://web.example.com:" + port + "/",
+			"http://other.example.com/":             "",
+		} {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			res, err := tr.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = res.Body.Close()
+			status, reason := http.StatusMovedPermanently, "redirect"
+			if want == "" {
+				status, reason = http.StatusNotFound, "unknown-host"
+			}
+			if got := res.Header.Get("Location"); res.StatusCode != status || got != want || res.Header.Get("X-Apron-Reason") != reason {
+				t.Errorf("%s %s: %d %q %v", protocol, url, res.StatusCode, got, res.Header)
+			}
+		}
+		tr.CloseIdleConnections()
+	}
+}

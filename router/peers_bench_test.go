@@ -137,7 +137,7 @@ func (s *stage) duration(pattern, text string) time.Duration {
 func wrk(path string) func(*stage, *peer, time.Duration) figures {
 	return func(s *stage, p *peer, d time.Duration) figures {
 		_, port, _ := net.SplitHostPort(p.http)
-		cmd := exec.Command("wrk", "-t1", "-c64", fmt.Sprintf("-d%ds", int(d.Seconds())), "--latency", //nolint:noctx // it ends by itself
+		cmd := exec.Command("wrk", "-t1", "-c64", fmt.Sprintf("-d%ds", int(d.Seconds())), "--latency",
 			"-H", "Host: "+benchHost+":"+port, "http://"+p.http+path)
 		out, took := s.measure(p, cmd)
 		if strings.Contains(out, "Non-2xx") || strings.Contains(out, "Socket errors") {
@@ -161,7 +161,7 @@ func h2load(scheme string, options ...string) func(*stage, *peer, time.Duration)
 		log := filepath.Join(s.dir, "h2load.log")
 		_ = os.Remove(log)
 		args := append([]string{"-t1", fmt.Sprintf("-D%d", int(d.Seconds())), "--log-file=" + log, "--connect-to=" + addr}, options...)
-		cmd := exec.Command("h2load", append(args, scheme+"://"+net.JoinHostPort(benchHost, port)+"/")...) //nolint:noctx // it ends by itself
+		cmd := exec.Command("h2load", append(args, scheme+"://"+net.JoinHostPort(benchHost, port)+"/")...)
 		out, took := s.measure(p, cmd)
 		if n := s.number(`(\d+) 5xx`, out) + s.number(`(\d+) 4xx`, out); n > 0 {
 			s.Errorf("%s: %s", p.name, out)

@@ -147,7 +147,7 @@ func (s *stage) write(name string, content []byte) {
 
 // self returns this binary in a role.
 func (s *stage) self(role ...string) *exec.Cmd {
-	cmd := exec.Command(os.Args[0]) //nolint:noctx // it is ended by begin
+	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), roleVariable+"="+strings.Join(role, " "))
 	return cmd
 }
@@ -198,7 +198,7 @@ func (s *stage) peers() []*peer {
 func (s *stage) awaitPeer(p *peer) {
 	for addr, tlsToo := range map[string]bool{p.http: false, p.https: true} {
 		client := &http.Client{Timeout: waitLimit, Transport: &http.Transport{
-			DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // our own, just made
+			DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 			DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 				var d net.Dialer
 				return d.DialContext(ctx, network, addr)
@@ -278,7 +278,7 @@ http {
 		}
 	}
 }`, s.dir, s.instance, plain, secure, benchHost, s.cert, s.key))
-	return exec.Command("nginx", "-c", conf, "-e", "stderr") //nolint:noctx // it is ended by begin
+	return exec.Command("nginx", "-c", conf, "-e", "stderr")
 }
 
 func (s *stage) haproxy(plain, secure string) *exec.Cmd {
@@ -303,7 +303,7 @@ frontend users
 backend instances
 	server i1 %s pool-max-conn 256
 `, plain, secure, s.dir, benchHost, s.instance))
-	return exec.Command("haproxy", "-db", "-q", "-f", conf) //nolint:noctx // it is ended by begin
+	return exec.Command("haproxy", "-db", "-q", "-f", conf)
 }
 
 func (s *stage) caddy(plain, secure string) *exec.Cmd {
@@ -328,7 +328,7 @@ https://%[2]s:%[5]s {
 	reverse_proxy %[4]s
 }
 `, s.dir, benchHost, plainPort, s.instance, securePort, s.cert, s.key))
-	cmd := exec.Command("caddy", "run", "--adapter", "caddyfile", "--config", conf) //nolint:noctx // it is ended by begin
+	cmd := exec.Command("caddy", "run", "--adapter", "caddyfile", "--config", conf)
 	cmd.Env = append(os.Environ(), "HOME="+s.dir, "XDG_CONFIG_HOME="+s.dir, "XDG_DATA_HOME="+s.dir)
 	return cmd
 }

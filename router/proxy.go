@@ -38,6 +38,8 @@ type proxy struct {
 	routes    *routes
 	access    *accessLog
 	ends      *ends
+	redirect  redirection // set before the first request
+	explain   bool
 	reverse   httputil.ReverseProxy
 	transport *http.Transport // to instances that speak HTTP/1.1
 	h2c       *http.Transport // to those that speak HTTP/2
@@ -46,7 +48,7 @@ type proxy struct {
 }
 
 func newProxy(cfg Config, r *routes, access *accessLog, e *ends) *proxy {
-	p := &proxy{routes: r, access: access, ends: e}
+	p := &proxy{routes: r, access: access, ends: e, explain: cfg.Explain}
 	p.transport = &http.Transport{
 		DialContext:            dialInstance,
 		DisableCompression:     true,
@@ -84,7 +86,7 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer p.busy.Add(-1)
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
-	x := &exchange{ResponseWriter: w, start: time.Now(), cancel: cancel, ends: p.ends, http10: r.ProtoMajor == 1 && r.ProtoMinor == 0}
+	x := &exchange{ResponseWriter: w, start: time.Now(), cancel: cancel, ends: p.ends, proxy: p, http10: r.ProtoMajor == 1 && r.ProtoMinor == 0}
 	defer p.finish(x, r)
 
 	first := &attempt{exchange: x}
@@ -133,6 +135,9 @@ func (p *proxy) enter(ctx context.Context, x *exchange, r *http.Request) (*backe
 		if set.options.NoWebSocket && upgrades(r) {
 			return nil, errNoUpgrade
 		}
+		if p.redirect.on && r.TLS == nil {
+			return nil, errRedirect
+		}
 		x.limit(r, set.requestTimeout)
 		b, err := x.acquire(ctx)
 		// The host may have got another route while the request was between table and breaker.
@@ -172,11 +177,14 @@ func (p *proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		res, err := transport.RoundTrip(req)
 		if err == nil {
-			at.backend.connected()
+			at.backend.answered()
 			x.upstream = time.Since(x.chosen)
 			return res, nil
 		}
 		if _, refused := errors.AsType[*connectError](err); !refused {
+			if req.Context().Err() == nil && !x.bodyFail.Load() {
+				at.backend.failed(time.Now())
+			}
 			return nil, err
 		}
 		at.backend.connectFailed(time.Now())

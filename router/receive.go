@@ -15,6 +15,7 @@ func (c *userConn) receive() error {
 	if err != nil {
 		return err
 	}
+	x.backend.answered()
 	x.upstream = max(c.relay.watch.now()-x.chosen, 1)
 	if w.res.status == http.StatusSwitchingProtocols {
 		return c.tunnel(n)

@@ -3,7 +3,6 @@ package router
 import (
 	"context"
 	"io"
-	"net"
 	"net/http"
 	"net/textproto"
 	"net/url"
@@ -15,7 +14,7 @@ import (
 // standard has the standard library's path answer the request in c.work, because of the instance: it
 // speaks HTTP/2. What the user sent has been checked as strictly as ever.
 func (c *userConn) standard() {
-	x, w := &c.ride, c.work
+	x := &c.ride
 	x.standard = true
 	ctx, cancel := context.WithCancel(context.WithValue(context.Background(), http.LocalAddrContextKey, c.tcp.LocalAddr()))
 	defer cancel()
@@ -37,7 +36,6 @@ func (c *userConn) standard() {
 	if res.finish() != nil || c.fate() != 0 {
 		x.keep = false
 	}
-	_ = w
 }
 
 // standardRequest returns the request as net/http's server would have made it.
@@ -107,7 +105,7 @@ func (b *userBody) Read(p []byte) (int, error) {
 		}
 		n := min(len(p), w.have-x.used)
 		copy(p, w.in[x.used:x.used+n])
-		kept, used := n, n
+		var kept, used int
 		if w.req.chunked {
 			var err error
 			if kept, used, err = w.upload.next(p[:n]); err != nil {
@@ -280,5 +278,3 @@ func (r *responder) finish() error {
 	}
 	return r.conn.toUser(append(out, "\r\n"...))
 }
-
-var _ net.Conn = (*readConn)(nil)

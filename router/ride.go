@@ -126,6 +126,9 @@ func (c *userConn) choose() error {
 		if !c.enter(phaseExchange, x.limit) {
 			return c.ended()
 		}
+		if c.relay.proxy.redirect.on && !c.secure {
+			return errRedirect
+		}
 		if x.set.options.Protocol == apron.ProtocolH2C {
 			return errStandard
 		}
@@ -199,7 +202,6 @@ func (c *userConn) deliver() error {
 		}
 		switch {
 		case err == nil:
-			x.backend.connected()
 			if x.bodyLeft && !w.req.expect {
 				c.startPump()
 			}
@@ -207,7 +209,6 @@ func (c *userConn) deliver() error {
 		case c.fate() != 0:
 			return c.ended()
 		case !errors.Is(err, errStale) && (!x.in.used || x.bodyLeft || !idempotent(w.req.method)):
-			x.backend.connected()
 			return err
 		}
 		c.dropInstance()
@@ -302,6 +303,9 @@ func (c *userConn) fail(err error) {
 	}
 	way, status, text := ending(err)
 	c.relay.ends.add(way)
+	if way == endReset || way == endProtocol {
+		x.backend.failed(time.Now())
+	}
 	if status == 0 {
 		x.status, x.keep = statusClientGone, false
 		return
@@ -311,6 +315,12 @@ func (c *userConn) fail(err error) {
 	}
 	x.status = status
 	w.out = appendAnswer(w.out[:0], w.req.minor, status, text, c.relay.clock())
+	if way == endRedirect {
+		w.out = appendField(w.out, []byte("Location"), []byte(c.relay.proxy.redirect.location(string(w.req.host), string(w.req.target))))
+	}
+	if c.relay.cfg.Explain {
+		w.out = appendField(w.out, []byte(reasonHeader), []byte(way.reason()))
+	}
 	w.out = append(c.appendPersistence(w.out), "\r\n"...)
 	if string(w.req.method) != http.MethodHead {
 		w.out = append(w.out, text...)

@@ -25,6 +25,7 @@ type userConn struct {
 	forwarded string // header fields that are the same for every request of the connection
 	secure    bool
 	linger    bool // the user may still be sending: it must not lose the answer by a reset
+	goodbye   bool // the user has been told that the connection ends
 	reset     bool // what was sent must not look complete
 
 	requestID []byte // of the request at hand, when it is to be logged
@@ -317,7 +318,7 @@ func (c *userConn) close() {
 	if c.shard == nil {
 		return
 	}
-	if c.linger && c.fate() == 0 {
+	if c.linger && c.fate() == 0 || c.goodbye {
 		c.lingerOn()
 	}
 	c.relay.watch.remove(c)
