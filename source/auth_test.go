@@ -4,11 +4,13 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -301,5 +303,31 @@ func TestCredentialsStayWhereTheyBelong(t *testing.T) {
 		t.Error("a mirror with a password and without TLS was accepted")
 	} else {
 		wantNoSecret(t, err)
+	}
+}
+
+// A registry whose certificate nobody vouches for gets nothing, least of all a password; one that the
+// machine trusts is spoken to as usual.
+func TestCertificates(t *testing.T) {
+	var seen atomic.Int32
+	f := newForeign(t, nil)
+	digest := f.push(t, "web:v1", image(t, "linux", "amd64", types.OCIManifestSchema1))
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen.Add(1)
+		f.app.ServeHTTP(w, r)
+	}))
+	srv.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)
+	srv.StartTLS()
+	defer srv.Close()
+	mirrors := map[string]string{"registry.example.com": srv.URL}
+	_, err := newResolver(t, source.Config{Mirrors: mirrors}).Resolve(t.Context(), scopeOf(alice), "registry.example.com/web:v1")
+	wantFault(t, err, "is not valid: x509: certificate signed by unknown authority.")
+	if n := seen.Load(); n != 0 {
+		t.Errorf("%d requests were made", n)
+	}
+	trusting := newResolver(t, source.Config{Mirrors: mirrors, Transport: srv.Client().Transport})
+	got, err := trusting.Resolve(t.Context(), scopeOf(alice), "registry.example.com/web:v1")
+	if err != nil || got.Reference != "registry.example.com/web@"+digest {
+		t.Errorf("got %v, %v", got, err)
 	}
 }

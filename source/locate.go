@@ -111,8 +111,9 @@ func parseBase(s string) (Location, error) {
 	if u.Scheme != "http" && u.Scheme != "https" {
 		return Location{}, errors.New("the registry's URL is neither http nor https")
 	}
+	host := strings.ToLower(u.Host)
 	loc := Location{
-		BaseURL: u.Scheme + "://" + u.Host, PlainHTTP: u.Scheme == "http", Host: u.Host,
+		BaseURL: u.Scheme + "://" + host, PlainHTTP: u.Scheme == "http", Host: host,
 		Repository: strings.Trim(path.Clean("/"+u.Path), "/"),
 	}
 	if u.User != nil {

@@ -14,7 +14,7 @@ func TestLocate(t *testing.T) {
 		Embedded: func(account string) (string, string, string, bool) {
 			return "http://127.0.0.1:4080", "AKIAEXAMPLE", "secret", account == alice
 		},
-		Mirrors:  map[string]string{"GHCR.io": "https://u:p@mirror.example.com:8443/ghcr/"},
+		Mirrors:  map[string]string{"GHCR.io": "https://u:p@Mirror.example.com:8443/ghcr/"},
 		Insecure: []string{"registry.example.com:5000"},
 	})
 	if err != nil {

@@ -218,8 +218,9 @@ func (b *body) align(res *http.Response) error {
 		}
 		return nil
 	}
+	buf := make([]byte, min(b.offset, 32<<10))
 	for skip := b.offset; skip > 0; {
-		n, err := b.watched(make([]byte, min(skip, 32<<10)))
+		n, err := b.watched(buf[:min(skip, int64(len(buf)))])
 		if skip -= int64(n); err != nil && skip > 0 {
 			return unreachable(b.loc.Host, fmt.Errorf("skip %d bytes: %w", b.offset, err))
 		}
@@ -252,8 +253,11 @@ func (b *body) Read(p []byte) (int, error) {
 // watched reads from the connection, and gives it up when nothing comes for too long.
 func (b *body) watched(p []byte) (int, error) {
 	timer := time.AfterFunc(b.stall, func() { b.cancel(errStalled) })
-	defer timer.Stop()
-	return b.in.Read(p)
+	n, err := b.in.Read(p)
+	if !timer.Stop() && err != nil {
+		err = errStalled // not that somebody has cancelled
+	}
+	return n, err
 }
 
 // resume asks again for what is left after a read that failed with err.

@@ -105,6 +105,11 @@ func TestBlob(t *testing.T) {
 			}
 			return n == 1
 		}, 0, 2, "", ""},
+		"stalls for ever": {func(w http.ResponseWriter, r *http.Request, _ int) bool {
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+			return true
+		}, 0, 5, "", "breaks off a part of the image"},
 		"stalls in an error": {func(w http.ResponseWriter, r *http.Request, _ int) bool {
 			w.WriteHeader(http.StatusForbidden)
 			_ = http.NewResponseController(w).Flush()
@@ -160,7 +165,7 @@ func TestBlob(t *testing.T) {
 			case row.fault != "":
 				wantFault(t, err, row.fault)
 			case row.trouble != "":
-				if !errors.As(err, &trouble) || !strings.Contains(trouble.Msg, row.trouble) {
+				if !errors.As(err, &trouble) || !strings.Contains(trouble.Msg, row.trouble) || errors.Is(err, context.Canceled) {
 					t.Errorf("got %v, want %q", err, row.trouble)
 				}
 			case err != nil || !bytes.Equal(got, content[row.offset:]):
