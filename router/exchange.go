@@ -40,6 +40,7 @@ type exchange struct {
 	status   int // sent or, if nothing could be, to be recorded; 0: none yet
 	bytes    int64
 	bodyFail atomic.Bool // reading the client's body failed; set by the transport's goroutine
+	bodyless bool        // the answer has none; set before any of it is sent
 }
 
 // acquire takes a slot of an instance not tried before.
@@ -70,7 +71,17 @@ func (x *exchange) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Unwrap gives http.ResponseController what this type lacks, Flush above all.
+// FlushError sends what is held back, but not the header of an answer without a body: in HTTP/2 that
+// ends the stream, which is how gRPC tells an error that comes before any message ("Trailers-Only" in
+// gRPC over HTTP2), and may not be followed by anything.
+func (x *exchange) FlushError() error {
+	if x.bodyless {
+		return nil
+	}
+	return http.NewResponseController(x.ResponseWriter).Flush()
+}
+
+// Unwrap gives http.ResponseController what this type lacks.
 func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
 
 // Hijack takes the client's connection over for a tunnel.

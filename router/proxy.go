@@ -299,6 +299,7 @@ func modifyResponse(res *http.Response) error {
 	if x.http10 {
 		res.Trailer = nil // it has none
 	}
+	x.bodyless = res.ContentLength == 0
 	if _, ok := res.Header["Content-Type"]; !ok {
 		x.Header()["Content-Type"] = nil // keeps net/http from guessing one
 	}
