@@ -152,6 +152,9 @@ func (s *session) fetchImage(ctx context.Context, spec engine.Spec, name string,
 		if err == nil {
 			return img, let(ctx, false)
 		}
+		if ctx.Err() != nil { // whatever containerd makes of it
+			return nil, fmt.Errorf("pull image %s: %w", spec.Image.Reference, ctx.Err())
+		}
 		broken := p.discardBroken(ctx)
 		if err = explainPull(err, spec.Image.Reference); broken || apron.KindOf(err) != 0 {
 			err = errors.Join(err, let(ctx, true))

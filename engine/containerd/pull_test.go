@@ -122,9 +122,36 @@ func TestPullGoesOn(t *testing.T) {
 	runOne(t, r.driver, enginetest.StartWatch(t, r.driver), spec)
 }
 
-func TestTamperedBlob(t *testing.T) {
+// TestPull runs what needs no more than a rude registry, each from nothing.
+func TestPull(t *testing.T) {
 	r := newRig(t)
 	h := newRudeHost(t, r)
+	for _, row := range []struct {
+		name string
+		test func(*testing.T, *rudeHost)
+	}{
+		{"tampered blob", r.tamperedBlob},
+		{"damaged download", r.damagedDownload},
+		{"progress", r.pullReportsProgress},
+		{"many of one image", r.manyPullsOfOneImage},
+		{"cancelled", r.pullIsCancelled}, // last: it keeps what it has
+	} {
+		r.wantNothingKept(t)
+		h.behave(nil)
+		t.Run(row.name, func(t *testing.T) { row.test(t, h) })
+		left, err := r.driver.Revisions(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range left {
+			if err := r.driver.Remove(t.Context(), id); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+func (r *rig) tamperedBlob(t *testing.T, h *rudeHost) {
 	spec := enginetest.SpecOf(h.push(t, "serve", serveConfig()))
 	h.behave(func(w http.ResponseWriter, _ *http.Request, blob []byte) bool {
 		if len(blob) > 100_000 {
@@ -146,10 +173,8 @@ func TestTamperedBlob(t *testing.T) {
 	}
 }
 
-// TestDamagedDownload goes on from bytes that are not the image's, as a power cut may leave them.
-func TestDamagedDownload(t *testing.T) {
-	r := newRig(t)
-	h := newRudeHost(t, r)
+// damagedDownload goes on from bytes that are not the image's, as a power cut may leave them.
+func (r *rig) damagedDownload(t *testing.T, h *rudeHost) {
 	spec := enginetest.SpecOf(h.push(t, "serve", serveConfig()))
 	built := h.build(t, serveConfig(), "amd64")
 	h.behave(cutAfter(150_000, true))
@@ -165,9 +190,7 @@ func TestDamagedDownload(t *testing.T) {
 	}
 }
 
-func TestPullIsCancelled(t *testing.T) {
-	r := newRig(t)
-	h := newRudeHost(t, r)
+func (r *rig) pullIsCancelled(t *testing.T, h *rudeHost) {
 	spec := enginetest.SpecOf(h.push(t, "serve", serveConfig()))
 	started := make(chan struct{}, 1)
 	h.behave(func(w http.ResponseWriter, req *http.Request, blob []byte) bool {
@@ -212,9 +235,7 @@ func TestImageTooLarge(t *testing.T) {
 	r.wantNothingKept(t)
 }
 
-func TestPullReportsProgress(t *testing.T) {
-	r := newRig(t)
-	h := newRudeHost(t, r)
+func (r *rig) pullReportsProgress(t *testing.T, h *rudeHost) {
 	spec := enginetest.SpecOf(h.push(t, "serve", serveConfig()))
 	built := h.build(t, serveConfig(), "amd64")
 	size := layerSize(t, built)
@@ -240,10 +261,8 @@ func TestPullReportsProgress(t *testing.T) {
 	}
 }
 
-// TestManyPullsOfOneImage has each part fetched once, however many revisions ask for it at once.
-func TestManyPullsOfOneImage(t *testing.T) {
-	r := newRig(t)
-	h := newRudeHost(t, r)
+// manyPullsOfOneImage has each part fetched once, however many revisions ask for it at once.
+func (r *rig) manyPullsOfOneImage(t *testing.T, h *rudeHost) {
 	image := h.push(t, "serve", serveConfig())
 	built := h.build(t, serveConfig(), "amd64")
 	h.behave(nil)
