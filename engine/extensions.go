@@ -47,3 +47,16 @@ type Execer interface {
 	// that waits may still be waiting.
 	Exec(ctx context.Context, id apron.InstanceID, c Command) (exitCode int, err error)
 }
+
+// Description is what an engine can do on the machine it found, for people.
+type Description struct {
+	Driver  string   // its name
+	Tier    string   // how instances are kept apart from each other and from the machine
+	Reasons []string // why the tier is not a better one; none: it is the best
+}
+
+// Describer is implemented by engines that do not work equally well on every machine.
+type Describer interface {
+	// Describe returns what the engine found; it waits until the engine has looked.
+	Describe(ctx context.Context) (Description, error)
+}

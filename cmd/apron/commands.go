@@ -26,6 +26,10 @@ type commands struct {
 	Rollback   rollbackCommand   `cmd:"" help:"Deploy an earlier revision of a service again."`
 	Operations operationsCommand `cmd:"" help:"List the operations of a service and why they failed."`
 
+	Exec   execCommand   `cmd:"" help:"Run a command in an instance of a service."`
+	Status statusCommand `cmd:"" help:"Print how the server on this machine is."`
+	Doctor doctorCommand `cmd:"" help:"Look whether this machine can run Apron, and say what to do."`
+
 	Keys keysCommand `cmd:"" help:"Make, list and take away access keys."`
 
 	Connections connectionsCommand `cmd:"" help:"Complete, list and delete connections to source code providers."`

@@ -15,6 +15,7 @@ import (
 
 var (
 	_ engine.Engine           = (*Driver)(nil)
+	_ engine.Describer        = (*Driver)(nil)
 	_ engine.ProgressPreparer = (*Driver)(nil)
 )
 
@@ -164,6 +165,23 @@ func (d *Driver) lookAfter(ctx context.Context, r *revision, i *instance) {
 		defer d.mu.Unlock()
 		r.instances = slices.DeleteFunc(r.instances, func(o *instance) bool { return o == i })
 	})
+}
+
+// Describe implements engine.Describer.
+func (d *Driver) Describe(ctx context.Context) (engine.Description, error) {
+	s, err := d.await(ctx)
+	if err != nil {
+		return engine.Description{}, err
+	}
+	found := engine.Description{Driver: "containerd", Tier: "containers with users of their own"}
+	if s.noUserNamespaces != nil {
+		found.Tier = "containers that share the machine's users"
+		found.Reasons = append(found.Reasons, s.noUserNamespaces.Error())
+	}
+	if s.snapshotter != overlayfs {
+		found.Reasons = append(found.Reasons, "overlay mounts do not work: every instance has a full copy of its image")
+	}
+	return found, nil
 }
 
 // Watch implements engine.Engine.

@@ -51,17 +51,7 @@ func writeNames(dir string, id apron.InstanceID, addr netip.Addr) error {
 	files := map[string]string{
 		"hostname":    host + "\n",
 		"hosts":       fmt.Sprintf("127.0.0.1\tlocalhost\n%s\t%s\n", addr, host),
-		"resolv.conf": "",
-	}
-	for _, source := range resolvSources() {
-		b, err := os.ReadFile(source)
-		if err != nil {
-			continue // a host without resolvers: instances reach nothing by name, like itself
-		}
-		if conf, any := resolvConf(b); any {
-			files["resolv.conf"] = conf
-			break
-		}
+		"resolv.conf": instanceResolvers(),
 	}
 	home := filesDir(dir, id)
 	if err := os.MkdirAll(home, 0o700); err != nil {
@@ -74,6 +64,21 @@ func writeNames(dir string, id apron.InstanceID, addr netip.Addr) error {
 		}
 	}
 	return nil
+}
+
+// instanceResolvers returns the resolv.conf of instances, empty on a host without resolvers for them:
+// they reach nothing by name, like itself.
+func instanceResolvers() string {
+	for _, source := range resolvSources() {
+		b, err := os.ReadFile(source)
+		if err != nil {
+			continue
+		}
+		if conf, any := resolvConf(b); any {
+			return conf
+		}
+	}
+	return ""
 }
 
 // hostname is what an instance calls itself: the start of its id, as the logs show it.
