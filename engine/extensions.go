@@ -60,3 +60,28 @@ type Describer interface {
 	// Describe returns what the engine found; it waits until the engine has looked.
 	Describe(ctx context.Context) (Description, error)
 }
+
+// LogLine is one line an instance wrote, or part of one that was very long.
+type LogLine struct {
+	Offset  int64     // where it begins in the instance's log
+	Next    int64     // where the next line begins: the offset to go on at
+	At      time.Time // when it was written; zero: not known
+	Stderr  bool      // to standard error, not standard output
+	Partial bool      // more of the same line follows in the next
+	Text    string    // without the line's end; any bytes but that
+}
+
+// LogOptions says what to read of an instance's log. The zero value is everything there is.
+type LogOptions struct {
+	Offset int64 // where to begin; lines that are no longer kept are skipped
+	Follow bool  // wait for more, until the context is done or the instance is gone
+}
+
+// LogReader is implemented by engines that keep what instances write.
+type LogReader interface {
+	// ReadLog calls fn for each line, oldest first, over all restarts of the instance, and returns the
+	// offset to go on at. Lines are kept while the instance exists, the newest of them at least up to a
+	// size that the engine sets. An instance that does not exist is a NotFound Fault; an error of fn
+	// ends the reading and is returned.
+	ReadLog(ctx context.Context, id apron.InstanceID, o LogOptions, fn func(LogLine) error) (next int64, err error)
+}

@@ -33,10 +33,10 @@ func filesDir(dir string, id apron.InstanceID) string {
 	return filepath.Join(dir, "run", "instance", string(id))
 }
 
-// LogPath returns the file an instance's process writes its output to: standard output and standard
-// error as they come, without timestamps, over all restarts.
-func LogPath(dir string, id apron.InstanceID) string {
-	return filepath.Join(dir, "log", "instance", string(id)+".log")
+// logBase returns the path of an instance's log (package logfile), which has what its processes wrote
+// over all restarts.
+func logBase(dir string, id apron.InstanceID) string {
+	return filepath.Join(dir, "log", "instance", string(id))
 }
 
 // resolvSources are where the host's resolvers are listed, in the order they are tried. The second is
@@ -108,22 +108,4 @@ func resolvConf(host []byte) (conf string, any bool) {
 		out.WriteString(strings.Join(words, " ") + "\n")
 	}
 	return out.String(), any
-}
-
-// prepareLog makes the log file before the shim does, which would let others read it.
-func prepareLog(dir string, id apron.InstanceID) (size int64, err error) {
-	path := LogPath(dir, id)
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return 0, fmt.Errorf("make log directory: %w", err)
-	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		return 0, fmt.Errorf("make log file of instance %s: %w", id, err)
-	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return 0, fmt.Errorf("look at log file of instance %s: %w", id, err)
-	}
-	return st.Size(), nil
 }

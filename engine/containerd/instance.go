@@ -37,7 +37,7 @@ type instance struct {
 	addr    netip.Addr
 	ids     idMap
 	made    bool  // the container exists
-	logFrom int64 // where in the log file the process's output begins
+	logFrom int64 // where in the log the process's output begins
 }
 
 func newInstance(s *session, spec engine.Spec) *instance {
@@ -138,7 +138,7 @@ func (i *instance) begin(ctx context.Context) bool {
 		if !away(err) {
 			i.log.Warn("instance could not be started", "err", err)
 			i.report(apron.InstanceFailed, &apron.Failure{
-				Start: startReason(err), Log: logTail(LogPath(i.s.cfg.Dir, i.id), i.logFrom),
+				Start: startReason(err), Log: i.tail(),
 			})
 			return false
 		}

@@ -311,7 +311,7 @@ func TestOrphansAreRemoved(t *testing.T) {
 		}
 		t.Cleanup(func() { _ = netlink.LinkDel(link) }) // one of them is gone
 	}
-	for _, path := range []string{"log/instance/" + orphan + ".log", "run/netns/" + orphan, "run/userns/" + orphan, "log/instance/README"} {
+	for _, path := range []string{"log/instance/" + orphan + ".0000000000000000.log", "run/netns/" + orphan, "run/userns/" + orphan, "log/instance/README"} {
 		if err := os.WriteFile(filepath.Join(r.dir, path), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"apron"
+	"apron/engine/containerd/logfile"
 )
 
 // instanceName tells what is an instance's from what is anybody else's in places they share.
@@ -166,7 +167,6 @@ func (s *session) removeRemains(id apron.InstanceID) error {
 	return errors.Join(
 		s.net.disconnect(id),
 		os.RemoveAll(filesDir(s.cfg.Dir, id)),
-		gone(os.Remove(LogPath(s.cfg.Dir, id))),
-		gone(os.Remove(LogPath(s.cfg.Dir, id)+".1")),
+		logfile.Remove(logBase(s.cfg.Dir, id)),
 	)
 }

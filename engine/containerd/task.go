@@ -3,12 +3,10 @@ package containerd
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"strconv"
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
-	"github.com/containerd/containerd/v2/pkg/cio"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/image-spec/identity"
 
@@ -25,16 +23,17 @@ type exit struct {
 }
 
 // startTask starts the process of a container whose network and files are in place. It returns where
-// in the log file the process's output begins.
+// in the log the process's output begins.
 func (s *session) startTask(ctx context.Context, id apron.InstanceID) (logFrom int64, err error) {
 	c, err := s.client.LoadContainer(ctx, string(id))
 	if err != nil {
 		return 0, fmt.Errorf("find container: %w", err)
 	}
-	if logFrom, err = prepareLog(s.cfg.Dir, id); err != nil {
+	output, logFrom, err := s.output(id)
+	if err != nil {
 		return 0, err
 	}
-	task, err := c.NewTask(ctx, outputTo(LogPath(s.cfg.Dir, id)))
+	task, err := c.NewTask(ctx, output)
 	if err != nil {
 		return logFrom, fmt.Errorf("make process: %w", err)
 	}
@@ -42,18 +41,6 @@ func (s *session) startTask(ctx context.Context, id apron.InstanceID) (logFrom i
 		return logFrom, fmt.Errorf("start process: %w", err)
 	}
 	return logFrom, nil
-}
-
-// outputTo makes the shim append both output streams of a process to the file at path, an absolute
-// path, which must exist. The shim is given two spellings of it and so opens it twice: what it opens
-// once for both streams (as it does for cio.LogFile) it closes when the first of them ends, and the
-// rest of the other, like the last words of a process on standard error, is lost
-// (containerd-shim-runc-v2, process/io.go, copyPipes; github.com/containerd/containerd/issues/3118).
-func outputTo(path string) cio.Creator {
-	dir, file := filepath.Split(path)
-	return func(string) (cio.IO, error) {
-		return cio.Load(cio.NewFIFOSet(cio.Config{Stdout: path, Stderr: dir + "./" + file}, nil))
-	}
 }
 
 // task returns a container's task, or nil when it has none.

@@ -117,6 +117,16 @@ func serve() {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 		}
 	})
+	http.HandleFunc("/say", func(_ http.ResponseWriter, r *http.Request) {
+		fmt.Fprintln(os.Stdout, r.URL.Query().Get("out"))
+		fmt.Fprintln(os.Stderr, r.URL.Query().Get("err"))
+	})
+	http.HandleFunc("/chat", func(_ http.ResponseWriter, r *http.Request) {
+		block := []byte(strings.Repeat(strings.Repeat("chat", 25)+"\n", 10_000))
+		for left := number(r, "mib") << 20; left > 0; left -= len(block) {
+			_, _ = os.Stdout.Write(block)
+		}
+	})
 	http.HandleFunc("/burn", func(_ http.ResponseWriter, r *http.Request) {
 		held = touched(number(r, "mib") << 20)
 		for until := time.Now().Add(time.Duration(number(r, "ms")) * time.Millisecond); time.Now().Before(until); {
