@@ -43,10 +43,11 @@ func (cp *controlPlane) serveLocal(ctx context.Context) error {
 	if err := os.Chmod(path, 0o600); err != nil {
 		return errors.Join(fmt.Errorf("protect socket: %w", err), l.Close())
 	}
-	var commands sync.WaitGroup // their connections are no longer the HTTP server's
+	var commands sync.WaitGroup // whose connections are no longer the HTTP server's
 	defer commands.Wait()
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", cp.serveStatus)
+	mux.HandleFunc("GET /logs", func(w http.ResponseWriter, r *http.Request) { cp.serveLogs(ctx, w, r) })
 	mux.HandleFunc("POST /exec", func(w http.ResponseWriter, r *http.Request) {
 		commands.Add(1)
 		defer commands.Done()
@@ -59,10 +60,18 @@ func (cp *controlPlane) serveLocal(ctx context.Context) error {
 			return context.WithValue(ctx, peerKey{}, peerOf(c))
 		},
 	}
-	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
-	defer stop()
-	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	stopped := make(chan error, 1)
+	stop := context.AfterFunc(ctx, func() { // every request ends with ctx, or is short
+		soft, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
+		defer cancel()
+		stopped <- srv.Shutdown(soft)
+	})
+	err = srv.Serve(l)
+	if stop() {
 		return fmt.Errorf("serve the local socket: %w", err)
+	}
+	if err := <-stopped; err != nil {
+		return errors.Join(err, srv.Close())
 	}
 	return ctx.Err()
 }
@@ -103,6 +112,26 @@ func (l Local) dialLocal(ctx context.Context) (net.Conn, error) {
 		return nil, fmt.Errorf("reach the server: %w", err)
 	}
 	return conn, nil
+}
+
+// getLocal asks the running server for path. The caller closes the answer's body.
+func (l Local) getLocal(ctx context.Context, path string) (*http.Response, error) {
+	cl := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return l.dialLocal(ctx) },
+	}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://serve"+path, http.NoBody)
+	if err != nil {
+		return nil, fmt.Errorf("make request: %w", err)
+	}
+	resp, err := cl.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("ask the server: %w", err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, errors.Join(fmt.Errorf("ask the server: it answers %s", resp.Status), resp.Body.Close())
+	}
+	return resp, nil
 }
 
 // writeJSON answers with v.

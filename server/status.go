@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 
@@ -98,24 +97,11 @@ func ReadStatus(ctx context.Context, cfg Config) (Status, error) {
 	if s.Processes[0].PID == 0 {
 		return s, nil
 	}
-	cl := &http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return Local{Data: cfg.Data}.dialLocal(ctx)
-		},
-	}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://serve/status", http.NoBody)
+	resp, err := Local{Data: cfg.Data}.getLocal(ctx, "/status")
 	if err != nil {
-		return s, fmt.Errorf("make request: %w", err)
-	}
-	resp, err := cl.Do(req)
-	if err != nil {
-		return s, fmt.Errorf("ask the server: %w", err)
+		return s, err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return s, fmt.Errorf("ask the server: it answers %s", resp.Status)
-	}
 	s.Server = new(Live)
 	if err := json.NewDecoder(resp.Body).Decode(s.Server); err != nil {
 		return s, fmt.Errorf("read the server's answer: %w", err)
