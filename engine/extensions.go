@@ -85,3 +85,22 @@ type LogReader interface {
 	// ends the reading and is returned.
 	ReadLog(ctx context.Context, id apron.InstanceID, o LogOptions, fn func(LogLine) error) (next int64, err error)
 }
+
+// Reserver is implemented by engines that can make instances in advance, which start sooner then.
+type Reserver interface {
+	// Reserve asks for n instances of the spec's revision that are made and not started, in place of
+	// whatever was asked for before, and returns when the engine has taken note. Scale takes from them
+	// first, and the engine makes up for those. They run nothing, are not reported, and are let go of
+	// with the revision; the next driver has none until it is asked. The revision must have been
+	// prepared.
+	Reserve(ctx context.Context, spec Spec, n int) error
+}
+
+// Freezer is implemented by engines that can stop an instance in the middle of what it does.
+type Freezer interface {
+	// Freeze stops a ready instance, which then uses no processor time and keeps its memory, or lets it
+	// go on. A frozen instance is reported ready and not probed; stopping it works as ever. It takes
+	// well under a millisecond, and another driver finds no instance frozen. An instance that is not
+	// there is a NotFound Fault, one that is not ready a State Fault.
+	Freeze(ctx context.Context, id apron.InstanceID, frozen bool) error
+}

@@ -71,7 +71,7 @@ func TestLogs(t *testing.T) {
 	w = enginetest.StartWatch(t, r.driver)
 	w.Ready(t, spec.Revision, 1)
 	_, _ = get(i, "/crash")
-	restarted(t, w, i.ID, 1)
+	restarted(t, w, i.ID)
 	stdout, stderr, _ = r.lines(t, i.ID, next)
 	if !slices.Equal(stdout, []string{"alone", enginetest.LastWords, "hello"}) || !slices.Equal(stderr, []string{"too"}) {
 		t.Errorf("then standard output is %q, standard error %q", stdout, stderr)

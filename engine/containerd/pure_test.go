@@ -180,8 +180,8 @@ func TestAddresses(t *testing.T) {
 
 func TestBackOff(t *testing.T) {
 	var b backOff
-	for _, want := range []time.Duration{100, 200, 400, 800} {
-		if got := b.next() / time.Millisecond; got < want*8/10 || got > want*12/10 {
+	for _, want := range []time.Duration{20, 40, 80, 160} {
+		if got := b.next() / time.Millisecond; got < want*8/10-1 || got > want*12/10 {
 			t.Errorf("waits %d ms, want about %d", got, want)
 		}
 	}

@@ -28,6 +28,7 @@ func (s *session) sweep(ctx context.Context, known map[apron.InstanceID]bool) er
 	return errors.Join(
 		s.sweepGroups(ctx, known),
 		s.sweepLinks(known),
+		s.sweepSpares(),
 		s.sweepFiles(known),
 		s.sweepSnapshots(ctx, known),
 		s.sweepLeases(ctx),

@@ -22,25 +22,21 @@ type exit struct {
 	known bool // false: it ended while the engine child was away, and nobody saw how
 }
 
-// startTask starts the process of a container whose network and files are in place. It returns where
-// in the log the process's output begins.
-func (s *session) startTask(ctx context.Context, id apron.InstanceID) (logFrom int64, err error) {
+// makeTask makes the process of a container whose network and files are in place; it waits to be
+// started. It returns where in the log the process's output will begin, also when it fails.
+func (s *session) makeTask(ctx context.Context, id apron.InstanceID) (t client.Task, logFrom int64, err error) {
 	c, err := s.client.LoadContainer(ctx, string(id))
 	if err != nil {
-		return 0, fmt.Errorf("find container: %w", err)
+		return nil, 0, fmt.Errorf("find container: %w", err)
 	}
 	output, logFrom, err := s.output(id)
 	if err != nil {
-		return 0, err
+		return nil, 0, err
 	}
-	task, err := c.NewTask(ctx, output)
-	if err != nil {
-		return logFrom, fmt.Errorf("make process: %w", err)
+	if t, err = c.NewTask(ctx, output); err != nil {
+		return nil, logFrom, fmt.Errorf("make process: %w", err)
 	}
-	if err := task.Start(ctx); err != nil {
-		return logFrom, fmt.Errorf("start process: %w", err)
-	}
-	return logFrom, nil
+	return t, logFrom, nil
 }
 
 // task returns a container's task, or nil when it has none.
@@ -139,7 +135,7 @@ func (s *session) label(ctx context.Context, id apron.InstanceID, restarts int, 
 	if err != nil {
 		return fmt.Errorf("find container: %w", err)
 	}
-	labels := map[string]string{labelRestarts: strconv.Itoa(restarts), labelReady: ""}
+	labels := map[string]string{labelRestarts: strconv.Itoa(restarts), labelReady: "", labelReserved: ""}
 	if !ready.IsZero() {
 		labels[labelReady] = strconv.FormatInt(ready.UnixNano(), 10)
 	}
@@ -151,6 +147,14 @@ func (s *session) label(ctx context.Context, id apron.InstanceID, restarts int, 
 
 // removeContainer removes everything of an instance, in the engine child and outside of it.
 func (s *session) removeContainer(ctx context.Context, id apron.InstanceID) error {
+	if err := s.dropContainer(ctx, id); err != nil {
+		return err
+	}
+	return s.removeRemains(id)
+}
+
+// dropContainer removes what the engine child has of an instance.
+func (s *session) dropContainer(ctx context.Context, id apron.InstanceID) error {
 	if err := s.removeTask(ctx, id); err != nil {
 		return err
 	}
@@ -164,7 +168,7 @@ func (s *session) removeContainer(ctx context.Context, id apron.InstanceID) erro
 			return fmt.Errorf("remove container: %w", err)
 		}
 	}
-	return s.removeRemains(id)
+	return nil
 }
 
 // pause waits for d or returns ctx's error.

@@ -58,6 +58,7 @@ func Teardown(ctx context.Context, dir string) error {
 		os.RemoveAll(runDir(dir)),
 		os.RemoveAll(filepath.Join(dir, "run", "netns")),
 		os.RemoveAll(filepath.Join(dir, "run", "userns")),
+		os.RemoveAll(spareDir(dir)),
 		os.RemoveAll(filepath.Join(dir, "run", "instance")),
 	)
 }
