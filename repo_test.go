@@ -47,13 +47,15 @@ func importTable() map[string][]string {
 		"fleet":             {"store", "engine", "autoscale", "secrets", "logs", "metrics"},
 		"engine":            {},
 		"engine/enginetest": {"engine", "health"},
-		"engine/containerd": {"engine", "engine/containerd/embed", "health"},
+		"engine/containerd": {"engine", "engine/containerd/embed", "engine/containerd/logfile", "health"},
 		"engine/kubernetes": {"engine", "health"},
 		"health":            {},
 		"autoscale":         {},
 
-		"engine/containerd/embed":     {}, // runc and the shim, compressed
-		"engine/containerd/embed/gen": {}, // builds them
+		"engine/containerd/embed":     {},                            // runc and the shim, compressed
+		"engine/containerd/embed/gen": {},                            // builds them
+		"engine/containerd/logfile":   {},                            // what instances write
+		"engine/containerd/shim":      {"engine/containerd/logfile"}, // the program that keeps an instance
 
 		// Data plane.
 		"router": {},

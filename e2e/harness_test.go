@@ -103,6 +103,11 @@ func (h *home) start(t testing.TB) {
 	if h.local, err = server.OpenLocal(h.data); err != nil {
 		t.Fatal(err)
 	}
+	h.connect()
+}
+
+// connect makes the client of the server.
+func (h *home) connect() {
 	h.client = apprunner.New(apprunner.Options{
 		Region: h.local.Region, BaseEndpoint: aws.String("http://" + h.local.Listen),
 		Credentials: credentials.NewStaticCredentialsProvider(h.local.Key.ID, h.local.Key.Secret, ""),

@@ -63,7 +63,11 @@ func Run(ctx context.Context, cfg Config, hooks Hooks, log *slog.Logger) error {
 func (cp *controlPlane) run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	engineUp, routerUp := newOnce(), newOnce()
-	g.Go(func() error { return cp.children(roleEngine).keep(ctx, engineUp.set) })
+	if cp.unable == "" {
+		g.Go(func() error { return cp.children(roleEngine).keep(ctx, engineUp.set) })
+	} else {
+		engineUp.set()
+	}
 	g.Go(func() error { return cp.children(roleRouter).keep(ctx, routerUp.set) })
 	g.Go(func() error {
 		if err := routerUp.wait(ctx); err != nil {
@@ -77,6 +81,7 @@ func (cp *controlPlane) run(ctx context.Context) error {
 	g.Go(func() error { return cp.control.Run(ctx) })
 	g.Go(func() error { return cp.follower.Run(ctx) })
 	g.Go(func() error { return cp.serve(ctx) })
+	g.Go(func() error { return cp.serveLocal(ctx) })
 	g.Go(func() error { return cp.purge(ctx) })
 	g.Go(func() error {
 		if err := cp.restore(ctx, engineUp, routerUp); err != nil {

@@ -26,6 +26,7 @@ import (
 	"apron/certs"
 	"apron/control"
 	"apron/deploy"
+	"apron/engine"
 	"apron/engine/containerd"
 	"apron/fleet"
 	"apron/logs"
@@ -51,7 +52,8 @@ type controlPlane struct {
 	follower *source.Follower
 	router   *router.Client
 	edge     *edge
-	engine   *containerd.Driver
+	engine   runningEngine
+	unable   string // why the engine runs no instances; empty: it does
 	fleet    *fleet.Fleet
 	runner   *operation.Runner
 	control  *control.Control
@@ -59,6 +61,12 @@ type controlPlane struct {
 
 	bound    atomic.Pointer[router.Addresses] // where the router listens; nil: not known yet
 	restored chan struct{}                    // closed once the fleet is back and operations run
+}
+
+// runningEngine is an engine with what it does on its own.
+type runningEngine interface {
+	engine.Engine
+	Run(ctx context.Context) error
 }
 
 // open makes every part of the control plane. Nothing runs yet but the listener's queue.
@@ -168,15 +176,36 @@ func (cp *controlPlane) openFleet() error {
 		Socket: router.SocketPath(cp.cfg.Data), Log: cp.log.With("part", "router"),
 	})
 	cp.edge = newEdge(cp.router, authority, cp.cfg.Region+"."+cp.cfg.Domain, cp.log)
-	cp.engine = containerd.New(containerd.Config{
-		Dir: cp.cfg.Data, Log: cp.log.With("part", "engine"), Images: cp.openImage,
-		Open: cp.cfg.openToInstances(), MaxImageBytes: cp.cfg.MaxImageMiB << 20,
-	})
+	if cp.engine, err = cp.openEngine(); err != nil {
+		return err
+	}
 	cp.fleet = fleet.New(fleet.Config{
 		Store: cp.store, Engine: cp.engine, Router: cp.edge, Log: cp.log.With("part", "fleet"),
 		StartWindow: cp.cfg.StartWindow, Revisions: cp.cfg.Revisions,
 	})
 	return nil
+}
+
+// openEngine makes the driver of what this machine can run instances with. One that cannot still
+// serves the API, and says why its deployments fail.
+func (cp *controlPlane) openEngine() (runningEngine, error) {
+	running, err := holder(cp.cfg.Data, roleEngine)
+	if err != nil {
+		return nil, err
+	}
+	if running == 0 { // otherwise it has been shown that they can run
+		if err := containerd.CanRun(cp.cfg.Data); err != nil {
+			cp.unable = err.Error() + "; see apron doctor"
+		}
+	}
+	if cp.unable != "" {
+		cp.log.Error("instances cannot run on this machine", "reason", cp.unable)
+		return engine.NewUnable(cp.unable), nil
+	}
+	return containerd.New(containerd.Config{
+		Dir: cp.cfg.Data, Log: cp.log.With("part", "engine"), Images: cp.openImage,
+		Open: cp.cfg.openToInstances(), MaxImageBytes: cp.cfg.MaxImageMiB << 20,
+	}), nil
 }
 
 // openToInstances returns the ports through which services call each other by their URLs: the

@@ -21,10 +21,14 @@ type commands struct {
 	Env        envCommand        `cmd:"" help:"Print shell lines that point AWS clients at the server."`
 	Push       pushCommand       `cmd:"" help:"Push a static binary or an image archive to the embedded registry."`
 	Deploy     deployCommand     `cmd:"" help:"Create a service from an image, wait, and print its URL."`
-	Logs       logsCommand       `cmd:"" help:"Print the events of a service."`
+	Logs       logsCommand       `cmd:"" help:"Print the events of a service, or what its instances write."`
 	Revisions  revisionsCommand  `cmd:"" help:"List the revisions of a service."`
 	Rollback   rollbackCommand   `cmd:"" help:"Deploy an earlier revision of a service again."`
 	Operations operationsCommand `cmd:"" help:"List the operations of a service and why they failed."`
+
+	Exec   execCommand   `cmd:"" help:"Run a command in an instance of a service."`
+	Status statusCommand `cmd:"" help:"Print how the server on this machine is."`
+	Doctor doctorCommand `cmd:"" help:"Look whether this machine can run Apron, and say what to do."`
 
 	Keys keysCommand `cmd:"" help:"Make, list and take away access keys."`
 

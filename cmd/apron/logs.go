@@ -14,10 +14,13 @@ import (
 
 type logsCommand struct {
 	Name  string `arg:"" help:"Name of the service."`
-	Lines int    `short:"n" default:"100" help:"How many events to print at most."`
+	Lines int    `short:"n" default:"100" help:"How many lines to print at most."`
+
+	Application bool `short:"a" help:"Print what the instances write, not the events."`
+	Follow      bool `short:"f" help:"Go on with what comes. Implies --application."`
 }
 
-// Run prints the newest events of the service.
+// Run prints the newest events of the service, or lines of its instances.
 func (l *logsCommand) Run(s *settings) error {
 	local, err := s.local()
 	if err != nil {
@@ -32,7 +35,18 @@ func (l *logsCommand) Run(s *settings) error {
 	if svc == nil {
 		return fmt.Errorf("there is no service %s", l.Name)
 	}
-	return printEvents(os.Stdout, local, apron.ServiceID(aws.ToString(svc.ServiceId)), l.Lines)
+	id := apron.ServiceID(aws.ToString(svc.ServiceId))
+	if !l.Application && !l.Follow {
+		return printEvents(os.Stdout, local, id, l.Lines)
+	}
+	return local.ApplicationLog(ctx, id, l.Lines, l.Follow, func(line server.ApplicationLine) error {
+		stream := "out"
+		if line.Stderr {
+			stream = "err"
+		}
+		_, err := fmt.Printf("%s %s %s %s\n", line.At.Format("2006-01-02T15:04:05.000Z"), line.Instance[:8], stream, line.Text)
+		return err
+	})
 }
 
 func printEvents(w io.Writer, local server.Local, id apron.ServiceID, limit int) error {

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 
 	"github.com/alecthomas/kong"
@@ -19,7 +20,11 @@ func main() {
 		kong.UsageOnError(),
 		kong.Vars{"version": version},
 	)
-	if err := k.Run(&cli.settings); err != nil {
+	err := k.Run(&cli.settings)
+	if code, ok := errors.AsType[exitError](err); ok {
+		os.Exit(int(code))
+	}
+	if err != nil {
 		k.Errorf("%v", err)
 		os.Exit(1)
 	}

@@ -36,6 +36,12 @@ func (s *session) takeStock(ctx context.Context) (stock, error) {
 		if !ours {
 			continue // a build's
 		}
+		if err == nil && c.Labels[labelReserved] != "" {
+			if err := s.removeContainer(ctx, r.id); err != nil {
+				return stock{}, err
+			}
+			continue // whoever wants some in reserve asks again
+		}
 		if err == nil && !s.net.addrs.claim(r.addr) {
 			err = fmt.Errorf("its address %s is not free", r.addr)
 		}
@@ -46,7 +52,7 @@ func (s *session) takeStock(ctx context.Context) (stock, error) {
 			}
 			continue
 		}
-		alive, err := s.alive(ctx, r.id)
+		alive, err := s.revive(ctx, r)
 		if err != nil {
 			return stock{}, err
 		}
@@ -59,15 +65,20 @@ func (s *session) takeStock(ctx context.Context) (stock, error) {
 	return found, nil
 }
 
-// alive reports whether an instance's process runs.
-func (s *session) alive(ctx context.Context, id apron.InstanceID) (bool, error) {
-	t, err := s.task(ctx, id)
+// revive reports whether an instance's process runs. One that an earlier driver froze goes on; one that
+// it made and did not come to start is removed.
+func (s *session) revive(ctx context.Context, r record) (alive bool, err error) {
+	_ = s.cgroups.freeze(groupOf(s.cfg.Dir, r.spec.Service, r.id), false) // without a group nothing is frozen
+	t, err := s.task(ctx, r.id)
 	if err != nil || t == nil {
 		return false, err
 	}
 	status, err := t.Status(ctx)
 	if err != nil {
-		return false, fmt.Errorf("look at process of instance %s: %w", id, err)
+		return false, fmt.Errorf("look at process of instance %s: %w", r.id, err)
+	}
+	if status.Status == client.Created {
+		return false, s.removeTask(ctx, r.id)
 	}
 	return status.Status == client.Running, nil
 }

@@ -28,6 +28,11 @@ func Binaries(dir string) (shim, runc string, err error) {
 	return shim, runc, nil
 }
 
+// embedded reports whether this binary brings both programs.
+func embedded() bool {
+	return embed.Compressed(embed.Shim) != nil && embed.Compressed(embed.Runc) != nil
+}
+
 func binary(dir, program, name string) (string, error) {
 	packed := embed.Compressed(program)
 	if packed == nil {

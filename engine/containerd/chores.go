@@ -8,7 +8,7 @@ import (
 // choreInterval is how often the driver looks after what no event tells it about.
 const choreInterval = 5 * time.Second
 
-// chores keeps logs within their bounds and the network in place until ctx is done.
+// chores keeps logs within their bounds, and the network in place until ctx is done.
 func (d *Driver) chores(ctx context.Context) {
 	tick := time.NewTicker(choreInterval)
 	defer tick.Stop()
@@ -18,7 +18,7 @@ func (d *Driver) chores(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		d.rotateLogs()
+		d.boundRawLogs()
 		d.mendNetwork()
 	}
 }

@@ -75,6 +75,7 @@ func (d *Driver) checkDisks(ctx context.Context) {
 func (i *instance) condemn(reason string) {
 	i.log.Info("instance is ended", "reason", reason)
 	i.sentence.Store(&reason)
+	i.thaw()
 	pids, err := i.s.cgroups.processes(groupOf(i.s.cfg.Dir, i.spec.Service, i.id))
 	for _, pid := range pids {
 		if kill := unix.Kill(pid, unix.SIGKILL); kill != nil && !errors.Is(kill, unix.ESRCH) {

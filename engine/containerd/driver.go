@@ -15,6 +15,7 @@ import (
 
 var (
 	_ engine.Engine           = (*Driver)(nil)
+	_ engine.Describer        = (*Driver)(nil)
 	_ engine.ProgressPreparer = (*Driver)(nil)
 )
 
@@ -40,6 +41,8 @@ type revision struct {
 	spec      engine.Spec
 	prepared  bool
 	instances []*instance // oldest first, those on their way out included
+	reserve   int         // how many are to be made in advance
+	reserved  []*instance // those, oldest first, those on their way out included
 }
 
 // New returns a Driver that does nothing until Run.
@@ -61,9 +64,10 @@ func (d *Driver) Run(ctx context.Context) error {
 	if err := d.contact(ctx, cl); err != nil {
 		return err
 	}
-	var disks sync.WaitGroup
-	disks.Go(func() { d.watchDisks(ctx) })
-	defer disks.Wait()
+	var others sync.WaitGroup
+	others.Go(func() { d.watchDisks(ctx) })
+	others.Go(func() { d.session.fillSpares(ctx) }) // contact has set it, and nobody changes it
+	defer others.Wait()
 	d.chores(ctx)
 	return ctx.Err()
 }
@@ -162,8 +166,26 @@ func (d *Driver) lookAfter(ctx context.Context, r *revision, i *instance) {
 		}
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		r.instances = slices.DeleteFunc(r.instances, func(o *instance) bool { return o == i })
+		same := func(o *instance) bool { return o == i }
+		r.instances, r.reserved = slices.DeleteFunc(r.instances, same), slices.DeleteFunc(r.reserved, same)
 	})
+}
+
+// Describe implements engine.Describer.
+func (d *Driver) Describe(ctx context.Context) (engine.Description, error) {
+	s, err := d.await(ctx)
+	if err != nil {
+		return engine.Description{}, err
+	}
+	found := engine.Description{Driver: "containerd", Tier: "containers with users of their own"}
+	if s.noUserNamespaces != nil {
+		found.Tier = "containers that share the machine's users"
+		found.Reasons = append(found.Reasons, s.noUserNamespaces.Error())
+	}
+	if s.snapshotter != overlayfs {
+		found.Reasons = append(found.Reasons, "overlay mounts do not work: every instance has a full copy of its image")
+	}
+	return found, nil
 }
 
 // Watch implements engine.Engine.

@@ -17,7 +17,7 @@ var errSick = errors.New("unhealthy")
 
 // Back-off between the starts of a process.
 const (
-	firstBackOff = 100 * time.Millisecond
+	firstBackOff = 20 * time.Millisecond // a crash now and then should cost hardly anything
 	maxBackOff   = time.Minute
 	// settled is how long a process must have been healthy for its end to count as the first again.
 	settled = 10 * time.Second
@@ -71,6 +71,7 @@ func (s *session) awaitEnd(ctx context.Context, id apron.InstanceID, sick <-chan
 // endProcess ends the instance's process, with the grace period for those that handle SIGTERM. It
 // gives up when ctx is done.
 func (i *instance) endProcess(ctx context.Context) {
+	i.thaw()
 	group := groupOf(i.s.cfg.Dir, i.spec.Service, i.id)
 	for ctx.Err() == nil {
 		err := i.s.tryEndProcess(ctx, i.id, group, cmp.Or(i.spec.StopTimeout, i.s.cfg.Grace))
@@ -121,10 +122,14 @@ func terminate(first int, pids []int) bool {
 	return any
 }
 
-// dismantle removes everything of the instance and reports whether it could before ctx was done.
+// dismantle removes everything of the instance and reports whether it could before ctx was done. It is
+// reported gone as soon as nothing of it runs: taking its network apart takes longer.
 func (i *instance) dismantle(ctx context.Context) bool {
+	waiting := i.reserve != nil && !i.reserve.taken()
 	for ctx.Err() == nil {
-		i.endProcess(ctx)
+		if !waiting { // what was never started needs no time to end
+			i.endProcess(ctx)
+		}
 		err := i.tryDismantle(ctx)
 		if err == nil {
 			return true
@@ -140,7 +145,13 @@ func (i *instance) dismantle(ctx context.Context) bool {
 }
 
 func (i *instance) tryDismantle(ctx context.Context) error {
-	if err := i.s.removeContainer(ctx, i.id); err != nil {
+	if err := i.s.dropContainer(ctx, i.id); err != nil {
+		return err
+	}
+	if i.now.State != apron.InstanceGone && (i.reserve == nil || i.reserve.taken()) {
+		i.report(apron.InstanceGone, nil)
+	}
+	if err := i.s.removeRemains(i.id); err != nil {
 		return err
 	}
 	if i.addr.IsValid() {

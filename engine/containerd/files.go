@@ -33,10 +33,10 @@ func filesDir(dir string, id apron.InstanceID) string {
 	return filepath.Join(dir, "run", "instance", string(id))
 }
 
-// LogPath returns the file an instance's process writes its output to: standard output and standard
-// error as they come, without timestamps, over all restarts.
-func LogPath(dir string, id apron.InstanceID) string {
-	return filepath.Join(dir, "log", "instance", string(id)+".log")
+// logBase returns the path of an instance's log (package logfile), which has what its processes wrote
+// over all restarts.
+func logBase(dir string, id apron.InstanceID) string {
+	return filepath.Join(dir, "log", "instance", string(id))
 }
 
 // resolvSources are where the host's resolvers are listed, in the order they are tried. The second is
@@ -51,17 +51,7 @@ func writeNames(dir string, id apron.InstanceID, addr netip.Addr) error {
 	files := map[string]string{
 		"hostname":    host + "\n",
 		"hosts":       fmt.Sprintf("127.0.0.1\tlocalhost\n%s\t%s\n", addr, host),
-		"resolv.conf": "",
-	}
-	for _, source := range resolvSources() {
-		b, err := os.ReadFile(source)
-		if err != nil {
-			continue // a host without resolvers: instances reach nothing by name, like itself
-		}
-		if conf, any := resolvConf(b); any {
-			files["resolv.conf"] = conf
-			break
-		}
+		"resolv.conf": instanceResolvers(),
 	}
 	home := filesDir(dir, id)
 	if err := os.MkdirAll(home, 0o700); err != nil {
@@ -74,6 +64,21 @@ func writeNames(dir string, id apron.InstanceID, addr netip.Addr) error {
 		}
 	}
 	return nil
+}
+
+// instanceResolvers returns the resolv.conf of instances, empty on a host without resolvers for them:
+// they reach nothing by name, like itself.
+func instanceResolvers() string {
+	for _, source := range resolvSources() {
+		b, err := os.ReadFile(source)
+		if err != nil {
+			continue
+		}
+		if conf, any := resolvConf(b); any {
+			return conf
+		}
+	}
+	return ""
 }
 
 // hostname is what an instance calls itself: the start of its id, as the logs show it.
@@ -103,22 +108,4 @@ func resolvConf(host []byte) (conf string, any bool) {
 		out.WriteString(strings.Join(words, " ") + "\n")
 	}
 	return out.String(), any
-}
-
-// prepareLog makes the log file before the shim does, which would let others read it.
-func prepareLog(dir string, id apron.InstanceID) (size int64, err error) {
-	path := LogPath(dir, id)
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return 0, fmt.Errorf("make log directory: %w", err)
-	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		return 0, fmt.Errorf("make log file of instance %s: %w", id, err)
-	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return 0, fmt.Errorf("look at log file of instance %s: %w", id, err)
-	}
-	return st.Size(), nil
 }

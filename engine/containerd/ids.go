@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -57,6 +58,10 @@ func extents(base uint32, id string) []specs.LinuxIDMapping {
 
 // mapped reports whether there is a user namespace.
 func (m idMap) mapped() bool { return len(m.uids) > 0 }
+
+func (m idMap) equal(o idMap) bool {
+	return slices.Equal(m.uids, o.uids) && slices.Equal(m.gids, o.gids)
+}
 
 // idsIn returns the ids of an instance by its OCI spec, which is where they are kept.
 func idsIn(s *specs.Spec) idMap {

@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
+	"github.com/containerd/containerd/v2/client"
 
 	"apron"
 	"apron/engine"
@@ -31,13 +31,17 @@ type instance struct {
 	removed  bool          // nothing is left; written before done is closed
 
 	sentence atomic.Pointer[string] // why the driver ended the process; nil: it did not
+	reserve  *reserve               // made in advance; nil: not so
+	ice      ice
 
 	// The fields below belong to run and what it waits for.
 	now     apron.Instance
 	addr    netip.Addr
 	ids     idMap
-	made    bool  // the container exists
-	logFrom int64 // where in the log file the process's output begins
+	made    bool        // the container exists
+	tried   bool        // making it was tried
+	task    client.Task // made and waiting to be started; nil: none
+	logFrom int64       // where in the log the process's output begins
 }
 
 func newInstance(s *session, spec engine.Spec) *instance {
@@ -92,16 +96,13 @@ func (i *instance) run(ctx context.Context) {
 		case <-live.Done():
 		}
 	})
-	i.supervise(live)
+	if i.reserve == nil || i.waitInReserve(live) {
+		i.supervise(live)
+	}
 	cancel()
 	wait.Wait()
-	if ctx.Err() != nil {
-		return
-	}
-	if i.dismantle(ctx) {
-		i.removed = true
-		i.now.State, i.now.Failure = apron.InstanceGone, nil
-		i.s.roster.Set(i.now)
+	if ctx.Err() == nil {
+		i.removed = i.dismantle(ctx)
 	}
 }
 
@@ -109,7 +110,7 @@ func (i *instance) run(ctx context.Context) {
 // round of an adopted instance finds its process running, or finds out how it ended.
 func (i *instance) supervise(ctx context.Context) {
 	var wait backOff
-	for adopted := i.made; ctx.Err() == nil; adopted = false {
+	for adopted := i.made && i.reserve == nil; ctx.Err() == nil; adopted = false {
 		if adopted || i.begin(ctx) {
 			wait.healthy(i.live(ctx, adopted))
 		}
@@ -128,6 +129,7 @@ func (i *instance) supervise(ctx context.Context) {
 // as failed, or ctx is done.
 func (i *instance) begin(ctx context.Context) bool {
 	for {
+		prepared := i.task != nil
 		err := i.tryBegin(ctx)
 		if err == nil {
 			return true
@@ -135,10 +137,14 @@ func (i *instance) begin(ctx context.Context) bool {
 		if ctx.Err() != nil {
 			return false
 		}
+		if prepared { // what was made in advance has not kept: that is nobody's failure
+			i.log.Warn("prepared instance could not be started", "err", err)
+			continue
+		}
 		if !away(err) {
 			i.log.Warn("instance could not be started", "err", err)
 			i.report(apron.InstanceFailed, &apron.Failure{
-				Start: startReason(err), Log: logTail(LogPath(i.s.cfg.Dir, i.id), i.logFrom),
+				Start: startReason(err), Log: i.tail(),
 			})
 			return false
 		}
@@ -146,87 +152,6 @@ func (i *instance) begin(ctx context.Context) bool {
 			return false
 		}
 	}
-}
-
-func (i *instance) tryBegin(ctx context.Context) error {
-	select {
-	case i.s.slots <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	defer func() { <-i.s.slots }()
-	// From here on half-made things must not be left to a cancelled context.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
-	defer cancel()
-	if i.made {
-		if err := i.renew(ctx); err != nil {
-			return err
-		}
-	} else if err := i.make(ctx); err != nil {
-		return err
-	}
-	i.now.StartedAt = i.s.cfg.Now()
-	i.report(apron.InstanceStarting, nil)
-	var err error
-	i.logFrom, err = i.s.startTask(ctx, i.id)
-	return err
-}
-
-// make makes container and network of a new instance, side by side.
-func (i *instance) make(ctx context.Context) error {
-	if !i.addr.IsValid() {
-		addr, err := i.s.net.addrs.take()
-		if err != nil {
-			return err
-		}
-		i.addr, i.now.Addr = addr, netip.AddrPortFrom(addr, i.spec.Port)
-	}
-	if err := i.s.removeContainer(ctx, i.id); err != nil { // of an attempt that failed half-way
-		return err
-	}
-	img, user, err := i.s.imageOf(ctx, i.spec.Revision)
-	if err != nil {
-		return err
-	}
-	i.ids = i.s.ids(i.spec, i.addr, user)
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return i.s.createContainer(ctx, img, i.id, i.spec, place{i.addr, i.ids}) })
-	g.Go(func() error {
-		if err := writeNames(i.s.cfg.Dir, i.id, i.addr); err != nil {
-			return err
-		}
-		return i.s.net.connect(i.id, i.addr, i.ids)
-	})
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	i.made = true
-	return nil
-}
-
-// renew prepares the container of an ended process for the next one: with its own address, but
-// nothing else of what was.
-func (i *instance) renew(ctx context.Context) error {
-	if err := i.s.removeTask(ctx, i.id); err != nil {
-		return err
-	}
-	// What a shim that died left running would hold the address.
-	if err := i.s.clearGroup(ctx, groupOf(i.s.cfg.Dir, i.spec.Service, i.id)); err != nil {
-		return err
-	}
-	if err := i.s.resetRoot(ctx, i.id, i.ids); err != nil {
-		return err
-	}
-	if err := i.s.label(ctx, i.id, i.now.Restarts, time.Time{}); err != nil {
-		return err
-	}
-	if i.s.net.connected(i.id, i.ids) {
-		return nil
-	}
-	if err := writeNames(i.s.cfg.Dir, i.id, i.addr); err != nil {
-		return err
-	}
-	return i.s.net.connect(i.id, i.addr, i.ids)
 }
 
 // live watches the process until it ends, is found unhealthy, or ctx is done; in the first two cases
@@ -246,8 +171,7 @@ func (i *instance) live(ctx context.Context, adopted bool) (healthy time.Duratio
 	sick := make(chan struct{})
 	go func() {
 		defer close(sick)
-		// Nil after it has reported Unhealthy, or watch's error: awaitEnd knows both.
-		_ = health.Follow(watch, i.spec.HealthCheck, i.now.Addr, status, func(r health.Report) {
+		i.probe(watch, status, func(r health.Report) {
 			i.judge(r)
 			if r.Status == health.Healthy {
 				since = i.s.cfg.Now()

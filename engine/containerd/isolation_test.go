@@ -137,7 +137,7 @@ func TestInstancesAreConfined(t *testing.T) {
 			t.Errorf("%s is %q (%v), want %q", file, b, err, want)
 		}
 	}
-	logs := filepath.Join(r.dir, "log", "instance", string(i.ID)+".log")
+	logs := filepath.Join(r.dir, "log", "instance", string(i.ID)+".0000000000000000.log")
 	if st, err := os.Stat(logs); err != nil || st.Mode().Perm() != 0o600 {
 		t.Errorf("log file: %v, %v", st, err)
 	}

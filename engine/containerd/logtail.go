@@ -1,14 +1,10 @@
 package containerd
 
 import (
-	"bytes"
-	"errors"
-	"fmt"
-	"io"
-	"os"
 	"strings"
 
 	"apron"
+	"apron/engine/containerd/logfile"
 )
 
 // Bounds of what a failure report reads of a log.
@@ -17,59 +13,38 @@ const (
 	maxLineBytes = 1 << 10
 )
 
-// logTail returns the last lines written to a log file after offset from, at most
-// apron.MaxFailureLog. It never fails a report: without a readable log there are no lines.
-func logTail(path string, from int64) []string {
-	b, cut, err := readTail(path, from)
+// logTail returns the last lines written to the log at base after offset from, at most
+// apron.MaxFailureLog, fit to show. It never fails a report: without a readable log there are no lines.
+func logTail(base string, from int64) []string {
+	end, err := logfile.End(base)
 	if err != nil {
 		return nil
 	}
-	return lastLines(b, cut)
-}
-
-// readTail reads at most maxTailBytes from the end of a file; cut tells that it left something out.
-func readTail(path string, from int64) (b []byte, cut bool, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, false, fmt.Errorf("open log: %w", err)
+	if from > end {
+		from = 0 // emptied since
 	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return nil, false, fmt.Errorf("look at log: %w", err)
-	}
-	if from > st.Size() {
-		from = 0 // truncated since
-	}
-	if st.Size()-from > maxTailBytes {
-		from, cut = st.Size()-maxTailBytes, true
-	}
-	b = make([]byte, st.Size()-from)
-	n, err := f.ReadAt(b, from)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, false, fmt.Errorf("read log: %w", err)
-	}
-	return b[:n], cut, nil
-}
-
-// lastLines splits what an application wrote, which can be anything, into lines fit to show: valid
-// UTF-8 of bounded length, without control characters at their ends. When b does not begin at the
-// start of a line, its first is left out.
-func lastLines(b []byte, cut bool) []string {
+	cut := end-from > maxTailBytes
 	if cut {
-		_, b, _ = bytes.Cut(b, []byte("\n"))
+		from = end - maxTailBytes
 	}
 	var lines []string
-	for line := range bytes.Lines(b) {
-		if len(line) > maxLineBytes {
-			line = line[:maxLineBytes]
+	_, _ = logfile.Read(base, from, func(l logfile.Line) error { // what was read counts
+		if cut {
+			cut = false // it began in the middle of a line
+			return nil
 		}
-		s := strings.ToValidUTF8(string(line), "\uFFFD")
-		s = strings.ReplaceAll(strings.TrimRight(s, "\r\n"), "\x00", "")
-		lines = append(lines, s)
+		lines = append(lines, showLine(l.Text))
 		if len(lines) > apron.MaxFailureLog {
 			lines = lines[1:]
 		}
-	}
+		return nil
+	})
 	return lines
+}
+
+// showLine makes what an application wrote, which can be anything, fit to show: valid UTF-8 of bounded
+// length, without control characters at its end.
+func showLine(b []byte) string {
+	s := strings.ToValidUTF8(string(b[:min(len(b), maxLineBytes)]), "\uFFFD")
+	return strings.ReplaceAll(strings.TrimRight(s, "\r\n"), "\x00", "")
 }

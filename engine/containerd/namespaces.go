@@ -93,6 +93,18 @@ func holdHere(attr *syscall.SysProcAttr, do func(pid int) error) error {
 
 // bindNamespace keeps a namespace of a process at path.
 func bindNamespace(pid int, kind, path string) error {
+	if err := makePlace(path); err != nil {
+		return err
+	}
+	if err := unix.Mount(fmt.Sprintf("/proc/%d/ns/%s", pid, kind), path, "", unix.MS_BIND, ""); err != nil {
+		_ = os.Remove(path) // the error that matters is the first one
+		return fmt.Errorf("bind namespace to %s: %w", path, err)
+	}
+	return nil
+}
+
+// makePlace makes a file for a namespace to be mounted on.
+func makePlace(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("make directory of namespaces: %w", err)
 	}
@@ -100,12 +112,7 @@ func bindNamespace(pid int, kind, path string) error {
 	if err != nil {
 		return fmt.Errorf("make place for a namespace: %w", err)
 	}
-	_ = f.Close() // nothing was written: it is there to be mounted on
-	if err := unix.Mount(fmt.Sprintf("/proc/%d/ns/%s", pid, kind), path, "", unix.MS_BIND, ""); err != nil {
-		_ = os.Remove(path) // the error that matters is the first one
-		return fmt.Errorf("bind namespace to %s: %w", path, err)
-	}
-	return nil
+	return f.Close()
 }
 
 // inside calls do on a thread that is in the network namespace. The thread is never unlocked, so the

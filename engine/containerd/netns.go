@@ -27,14 +27,14 @@ func (n *network) connect(id apron.InstanceID, addr netip.Addr, ids idMap) error
 	if err := n.disconnect(id); err != nil {
 		return err
 	}
-	if err := n.join(namespacesOf(n.dir, id, ids), linkName(id), addr); err != nil {
+	if err := n.join(namespacesOf(n.dir, id, ids), linkName(id), addr, true); err != nil {
 		return fmt.Errorf("connect instance %s: %w", id, err)
 	}
 	return nil
 }
 
-// join makes namespaces with one link of that name to the bridge.
-func (n *network) join(made namespaces, name string, addr netip.Addr) error {
+// join makes namespaces with one link of that name to the bridge, which it brings up if asked to.
+func (n *network) join(made namespaces, name string, addr netip.Addr, up bool) error {
 	ns, err := made.make()
 	if err != nil {
 		return fmt.Errorf("make namespaces: %w", err)
@@ -54,8 +54,10 @@ func (n *network) join(made namespaces, name string, addr netip.Addr) error {
 	if err := n.pin(link, addr); err != nil {
 		return fmt.Errorf("pin address: %w", err)
 	}
-	if err := netlink.LinkSetUp(link); err != nil {
-		return fmt.Errorf("bring up link: %w", err)
+	if up {
+		if err := netlink.LinkSetUp(link); err != nil {
+			return fmt.Errorf("bring up link: %w", err)
+		}
 	}
 	if err := configureInside(ns, addr, n.state.Subnet); err != nil {
 		return fmt.Errorf("configure network: %w", err)

@@ -150,14 +150,20 @@ func listen(t *testing.T, addr string) (string, error) {
 	return l.Addr().String(), nil
 }
 
+// How long to wait for an answer that must come, and for one that must not.
+const (
+	patient   = 10 * time.Second
+	impatient = 400 * time.Millisecond
+)
+
 // ask connects to addr and returns the answer.
-func ask(addr string) (string, error) {
-	conn, err := net.DialTimeout("tcp", addr, 400*time.Millisecond)
+func ask(addr string, patience time.Duration) (string, error) {
+	conn, err := net.DialTimeout("tcp", addr, patience)
 	if err != nil {
 		return "", err
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		return "", err
 	}
 	line, err := bufio.NewReader(conn).ReadString('\n')
@@ -165,13 +171,13 @@ func ask(addr string) (string, error) {
 }
 
 // askFromA does the same from inside the network of instanceA.
-func askFromA(n *network, addr string) (answer string, err error) {
+func askFromA(n *network, addr string, patience time.Duration) (answer string, err error) {
 	ns, err := netns.GetFromPath(netnsPath(n.dir, instanceA))
 	if err != nil {
 		return "", err
 	}
 	defer ns.Close()
-	err = inside(ns, func() (err error) { answer, err = ask(addr); return err })
+	err = inside(ns, func() (err error) { answer, err = ask(addr, patience); return err })
 	return answer, err
 }
 
@@ -203,7 +209,7 @@ func TestInstancesReachTheWorldAndNothingElse(t *testing.T) {
 			t.Error(err)
 			return
 		}
-		if from, err := askFromA(n, outsideAddr+":"+worldPort); err != nil || !strings.HasPrefix(from, machineAddr+":") {
+		if from, err := askFromA(n, outsideAddr+":"+worldPort, patient); err != nil || !strings.HasPrefix(from, machineAddr+":") {
 			t.Errorf("the internet sees an instance as %q, %v, want the machine's address", from, err)
 		}
 		for what, addr := range map[string]string{
@@ -211,11 +217,11 @@ func TestInstancesReachTheWorldAndNothingElse(t *testing.T) {
 			"another instance": b.String() + ":" + worldPort, "the cloud's metadata": metadataAddr + ":" + worldPort,
 		} {
 			if what != "the machine's loopback" { // which is its own
-				if _, err := ask(addr); err != nil {
+				if _, err := ask(addr, patient); err != nil {
 					t.Errorf("the machine itself does not reach %s: %v", what, err)
 				}
 			}
-			if got, err := askFromA(n, addr); err == nil {
+			if got, err := askFromA(n, addr, impatient); err == nil {
 				t.Errorf("an instance reaches %s and reads %q", what, got)
 			}
 		}
@@ -224,10 +230,10 @@ func TestInstancesReachTheWorldAndNothingElse(t *testing.T) {
 		if err := errors.Join(err, numErr, n.allow([]uint16{uint16(open)})); err != nil {
 			t.Error(err)
 		}
-		if _, err := askFromA(n, onHost); err != nil {
+		if _, err := askFromA(n, onHost, patient); err != nil {
 			t.Errorf("an instance does not reach a port of the machine that was opened: %v", err)
 		}
-		if _, err := askFromA(n, a.String()+":"+worldPort); err != nil {
+		if _, err := askFromA(n, a.String()+":"+worldPort, patient); err != nil {
 			t.Errorf("an instance does not reach itself: %v", err)
 		}
 	})
@@ -243,7 +249,7 @@ func TestForgedARPDrawsNothingAway(t *testing.T) {
 			t.Error(err)
 			return
 		}
-		if _, err := ask(b.String() + ":" + worldPort); err != nil { // now the machine knows where it is
+		if _, err := ask(b.String()+":"+worldPort, patient); err != nil { // now the machine knows where it is
 			t.Error(err)
 		}
 		ns, err := netns.GetFromPath(netnsPath(n.dir, instanceA))
@@ -260,7 +266,7 @@ func TestForgedARPDrawsNothingAway(t *testing.T) {
 			t.Error(err)
 			return
 		}
-		if _, err := ask(b.String() + ":" + worldPort); err != nil {
+		if _, err := ask(b.String()+":"+worldPort, patient); err != nil {
 			t.Errorf("after forged ARP replies an instance is not reached: %v", err)
 		}
 		known, err := netlink.NeighList(n.bridge.Attrs().Index, netlink.FAMILY_V4)
@@ -304,13 +310,13 @@ func TestWorksBesideOtherFirewalls(t *testing.T) {
 			t.Error(err)
 			return
 		}
-		if _, err := askFromA(n, world); err == nil {
+		if _, err := askFromA(n, world, impatient); err == nil {
 			t.Error("nothing is tested: Docker's chain lets an instance's packets through")
 		}
 		if repaired, err := n.repair(); err != nil || !repaired {
 			t.Errorf("repair reports %v, %v", repaired, err)
 		}
-		if _, err := askFromA(n, world); err != nil {
+		if _, err := askFromA(n, world, patient); err != nil {
 			t.Errorf("beside Docker an instance does not reach the internet: %v", err)
 		}
 		if repaired, err := n.repair(); err != nil || repaired {
@@ -329,10 +335,10 @@ func TestWorksBesideOtherFirewalls(t *testing.T) {
 		if repaired, err := n.repair(); err != nil || !repaired {
 			t.Errorf("repair of an emptied ruleset reports %v, %v", repaired, err)
 		}
-		if from, err := askFromA(n, world); err != nil || !strings.HasPrefix(from, machineAddr+":") {
+		if from, err := askFromA(n, world, patient); err != nil || !strings.HasPrefix(from, machineAddr+":") {
 			t.Errorf("after the repair the internet sees an instance as %q, %v", from, err)
 		}
-		if got, err := askFromA(n, metadataAddr+":"+worldPort); err == nil {
+		if got, err := askFromA(n, metadataAddr+":"+worldPort, impatient); err == nil {
 			t.Errorf("after the repair an instance reads the cloud's metadata: %q", got)
 		}
 		if err := removeNetwork(n.dir); err != nil {

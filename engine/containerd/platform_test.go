@@ -54,7 +54,7 @@ func cpuGroup(t *testing.T, pid int) string {
 	return unified
 }
 
-func parentOf(t *testing.T, pid int) int {
+func parentOf(t testing.TB, pid int) int {
 	t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

@@ -2,6 +2,7 @@ package containerd
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"net/netip"
 	"os"
@@ -52,11 +53,11 @@ func FuzzResolvConf(f *testing.F) {
 
 func TestLogTail(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
-	var b strings.Builder
+	var b strings.Builder // as containerd's own shim writes it
 	for n := range 100 {
 		fmt.Fprintf(&b, "line %d\n", n)
 	}
-	if err := os.WriteFile(path, []byte(b.String()), 0o600); err != nil {
+	if err := os.WriteFile(path+rawSuffix, []byte(b.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	got := logTail(path, 0)
@@ -74,43 +75,36 @@ func TestLogTail(t *testing.T) {
 	}
 }
 
-func TestRotateLog(t *testing.T) {
+func TestBoundRawLog(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
 	shim, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer shim.Close()
-	for _, s := range []string{"one\n", "two\n"} {
-		if _, err := shim.WriteString(s); err != nil {
+	for _, row := range []struct{ write, want string }{{"one\n", "one\n"}, {"two\n", ""}, {"three\n", "three\n"}} {
+		if _, err := shim.WriteString(row.write); err != nil {
 			t.Fatal(err)
 		}
-		if err := rotateLog(path, 4); err != nil {
+		if err := boundRawLog(path, 6); err != nil {
 			t.Fatal(err)
 		}
-	}
-	if _, err := shim.WriteString("three\n"); err != nil {
-		t.Fatal(err)
-	}
-	for file, want := range map[string]string{path: "three\n", path + ".1": "one\ntwo\n"} {
-		if b, err := os.ReadFile(file); err != nil || string(b) != want {
-			t.Errorf("%s has %q, %v, want %q", file, b, err, want)
+		if b, err := os.ReadFile(path); err != nil || string(b) != row.want {
+			t.Errorf("after %q the file has %q, %v, want %q", row.write, b, err, row.want)
 		}
+	}
+	if err := boundRawLog(path+"absent", 4); err != nil {
+		t.Error(err)
 	}
 }
 
-func FuzzLastLines(f *testing.F) {
-	f.Add([]byte("a\nb\xff\x00\r\nc"), true)
-	f.Add([]byte(strings.Repeat("x", 5000)), false)
-	f.Fuzz(func(t *testing.T, b []byte, cut bool) {
-		lines := lastLines(b, cut)
-		if len(lines) > apron.MaxFailureLog {
-			t.Errorf("%d lines", len(lines))
-		}
-		for _, l := range lines {
-			if !utf8.ValidString(l) || strings.ContainsAny(l, "\n\x00") || len(l) > 3*maxLineBytes {
-				t.Errorf("bad line %q", l)
-			}
+func FuzzShowLine(f *testing.F) {
+	f.Add([]byte("b\xff\x00\r"))
+	f.Add([]byte(strings.Repeat("x", 5000)))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		b = bytes.ReplaceAll(b, []byte{'\n'}, nil) // lines have been told apart
+		if l := showLine(b); !utf8.ValidString(l) || strings.ContainsAny(l, "\n\x00") || len(l) > 3*maxLineBytes {
+			t.Errorf("bad line %q", l)
 		}
 	})
 }
@@ -186,8 +180,8 @@ func TestAddresses(t *testing.T) {
 
 func TestBackOff(t *testing.T) {
 	var b backOff
-	for _, want := range []time.Duration{100, 200, 400, 800} {
-		if got := b.next() / time.Millisecond; got < want*8/10 || got > want*12/10 {
+	for _, want := range []time.Duration{20, 40, 80, 160} {
+		if got := b.next() / time.Millisecond; got < want*8/10-1 || got > want*12/10 {
 			t.Errorf("waits %d ms, want about %d", got, want)
 		}
 	}

@@ -44,7 +44,7 @@ func (i *instance) report(state apron.InstanceState, f *apron.Failure) {
 	i.s.roster.Set(i.now)
 }
 
-func (i *instance) tail() []string { return logTail(LogPath(i.s.cfg.Dir, i.id), i.logFrom) }
+func (i *instance) tail() []string { return logTail(logBase(i.s.cfg.Dir, i.id), i.logFrom) }
 
 // autopsy finds out all there is to know about a process that ended, and removes its remains.
 func (i *instance) autopsy(ctx context.Context, e exit) *apron.Failure {

@@ -61,7 +61,7 @@ func (d *Driver) hold(ctx context.Context, id apron.RevisionID) (r *revision, re
 func (d *Driver) forget(id apron.RevisionID, r *revision) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !r.prepared && len(r.instances) == 0 {
+	if !r.prepared && len(r.instances)+len(r.reserved) == 0 {
 		delete(d.revisions, id)
 	}
 }
@@ -87,10 +87,14 @@ func (d *Driver) Scale(ctx context.Context, spec engine.Spec, n int) error {
 	r.spec = spec
 	live := slices.DeleteFunc(slices.Clone(r.instances), (*instance).stopping)
 	for range n - len(live) {
-		i := newInstance(s, spec)
+		i := r.claim()
+		if i == nil {
+			i = newInstance(s, spec)
+			d.look(r, i)
+		}
 		r.instances = append(r.instances, i)
-		d.look(r, i)
 	}
+	d.stock(s, r)
 	for _, i := range d.surplus(live, n) {
 		i.stop()
 	}
@@ -127,8 +131,8 @@ func (d *Driver) Remove(ctx context.Context, id apron.RevisionID) error {
 	}
 	defer release()
 	d.mu.Lock()
-	r.prepared = false
-	leaving := slices.Clone(r.instances)
+	r.prepared, r.reserve = false, 0
+	leaving := slices.Concat(r.instances, r.reserved)
 	d.mu.Unlock()
 	for _, i := range leaving {
 		i.stop()
@@ -144,7 +148,8 @@ func (d *Driver) Remove(ctx context.Context, id apron.RevisionID) error {
 		}
 	}
 	d.mu.Lock()
-	r.instances = slices.DeleteFunc(r.instances, func(i *instance) bool { return slices.Contains(leaving, i) })
+	left := func(i *instance) bool { return slices.Contains(leaving, i) }
+	r.instances, r.reserved = slices.DeleteFunc(r.instances, left), slices.DeleteFunc(r.reserved, left)
 	d.mu.Unlock()
 	return s.dropImage(ctx, id)
 }

@@ -24,7 +24,8 @@ type session struct {
 	cgroups     cgroups
 	net         *network
 	roster      *engine.Roster
-	slots       chan struct{} // holds one per instance being created: creation is CPU work
+	slots       chan struct{} // holds one per instance being made
+	spares      chan spare    // networks made in advance
 	pulls       *turns        // by image digest
 
 	noUserNamespaces error // why instances share the host's user ids; nil: each has its own
@@ -32,7 +33,10 @@ type session struct {
 
 // openSession looks at the machine and makes what all instances share.
 func openSession(ctx context.Context, cfg Config, cl *client.Client, r *engine.Roster) (*session, error) {
-	s := &session{cfg: cfg, client: cl, roster: r, slots: make(chan struct{}, max(2, runtime.NumCPU())), pulls: &turns{}}
+	s := &session{
+		cfg: cfg, client: cl, roster: r, pulls: &turns{},
+		slots: make(chan struct{}, max(2, runtime.NumCPU())), spares: make(chan spare, spares),
+	}
 	var err error
 	if s.snapshotter, err = snapshotter(ctx, cl); err != nil {
 		return nil, err

@@ -34,6 +34,7 @@ const (
 	labelAddress  = "apron.address"
 	labelRestarts = "apron.restarts" // how often the process was started again; absent: 0
 	labelReady    = "apron.ready"    // start time (Unix, ns) of the process that has been healthy; empty: none
+	labelReserved = "apron.reserved" // not empty: made in advance, and perhaps started since
 	extensionSpec = "apron.spec"
 )
 
@@ -80,17 +81,21 @@ func (s *session) ids(spec engine.Spec, addr netip.Addr, user string) idMap {
 }
 
 // createContainer makes the container record and root file system of an instance; nothing runs yet.
-func (s *session) createContainer(ctx context.Context, img client.Image, id apron.InstanceID, spec engine.Spec, at place) error {
+func (s *session) createContainer(ctx context.Context, img client.Image, id apron.InstanceID, spec engine.Spec, at place, reserved bool) error {
 	saved, err := saveSpec(spec)
 	if err != nil {
 		return err
+	}
+	mark := ""
+	if reserved {
+		mark = "yes"
 	}
 	opts := []client.NewContainerOpts{
 		client.WithImage(img),
 		client.WithSnapshotter(s.snapshotter),
 		client.WithNewSnapshot(string(id), img, at.ids.snapshot()...),
 		client.WithContainerLabels(map[string]string{
-			labelService: string(spec.Service), labelRevision: string(spec.Revision), labelAddress: at.addr.String(),
+			labelService: string(spec.Service), labelRevision: string(spec.Revision), labelAddress: at.addr.String(), labelReserved: mark,
 		}),
 		client.WithContainerExtension(extensionSpec, saved),
 		client.WithRuntime(s.shim, s.runtimeOptions(at.ids)),

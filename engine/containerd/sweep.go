@@ -14,6 +14,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"apron"
+	"apron/engine/containerd/logfile"
 )
 
 // instanceName tells what is an instance's from what is anybody else's in places they share.
@@ -27,6 +28,7 @@ func (s *session) sweep(ctx context.Context, known map[apron.InstanceID]bool) er
 	return errors.Join(
 		s.sweepGroups(ctx, known),
 		s.sweepLinks(known),
+		s.sweepSpares(),
 		s.sweepFiles(known),
 		s.sweepSnapshots(ctx, known),
 		s.sweepLeases(ctx),
@@ -166,7 +168,6 @@ func (s *session) removeRemains(id apron.InstanceID) error {
 	return errors.Join(
 		s.net.disconnect(id),
 		os.RemoveAll(filesDir(s.cfg.Dir, id)),
-		gone(os.Remove(LogPath(s.cfg.Dir, id))),
-		gone(os.Remove(LogPath(s.cfg.Dir, id)+".1")),
+		logfile.Remove(logBase(s.cfg.Dir, id)),
 	)
 }

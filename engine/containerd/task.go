@@ -3,12 +3,10 @@ package containerd
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"strconv"
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
-	"github.com/containerd/containerd/v2/pkg/cio"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/image-spec/identity"
 
@@ -24,36 +22,21 @@ type exit struct {
 	known bool // false: it ended while the engine child was away, and nobody saw how
 }
 
-// startTask starts the process of a container whose network and files are in place. It returns where
-// in the log file the process's output begins.
-func (s *session) startTask(ctx context.Context, id apron.InstanceID) (logFrom int64, err error) {
+// makeTask makes the process of a container whose network and files are in place; it waits to be
+// started. It returns where in the log the process's output will begin, also when it fails.
+func (s *session) makeTask(ctx context.Context, id apron.InstanceID) (t client.Task, logFrom int64, err error) {
 	c, err := s.client.LoadContainer(ctx, string(id))
 	if err != nil {
-		return 0, fmt.Errorf("find container: %w", err)
+		return nil, 0, fmt.Errorf("find container: %w", err)
 	}
-	if logFrom, err = prepareLog(s.cfg.Dir, id); err != nil {
-		return 0, err
-	}
-	task, err := c.NewTask(ctx, outputTo(LogPath(s.cfg.Dir, id)))
+	output, logFrom, err := s.output(id)
 	if err != nil {
-		return logFrom, fmt.Errorf("make process: %w", err)
+		return nil, 0, err
 	}
-	if err := task.Start(ctx); err != nil {
-		return logFrom, fmt.Errorf("start process: %w", err)
+	if t, err = c.NewTask(ctx, output); err != nil {
+		return nil, logFrom, fmt.Errorf("make process: %w", err)
 	}
-	return logFrom, nil
-}
-
-// outputTo makes the shim append both output streams of a process to the file at path, an absolute
-// path, which must exist. The shim is given two spellings of it and so opens it twice: what it opens
-// once for both streams (as it does for cio.LogFile) it closes when the first of them ends, and the
-// rest of the other, like the last words of a process on standard error, is lost
-// (containerd-shim-runc-v2, process/io.go, copyPipes; github.com/containerd/containerd/issues/3118).
-func outputTo(path string) cio.Creator {
-	dir, file := filepath.Split(path)
-	return func(string) (cio.IO, error) {
-		return cio.Load(cio.NewFIFOSet(cio.Config{Stdout: path, Stderr: dir + "./" + file}, nil))
-	}
+	return t, logFrom, nil
 }
 
 // task returns a container's task, or nil when it has none.
@@ -152,7 +135,7 @@ func (s *session) label(ctx context.Context, id apron.InstanceID, restarts int, 
 	if err != nil {
 		return fmt.Errorf("find container: %w", err)
 	}
-	labels := map[string]string{labelRestarts: strconv.Itoa(restarts), labelReady: ""}
+	labels := map[string]string{labelRestarts: strconv.Itoa(restarts), labelReady: "", labelReserved: ""}
 	if !ready.IsZero() {
 		labels[labelReady] = strconv.FormatInt(ready.UnixNano(), 10)
 	}
@@ -164,6 +147,14 @@ func (s *session) label(ctx context.Context, id apron.InstanceID, restarts int, 
 
 // removeContainer removes everything of an instance, in the engine child and outside of it.
 func (s *session) removeContainer(ctx context.Context, id apron.InstanceID) error {
+	if err := s.dropContainer(ctx, id); err != nil {
+		return err
+	}
+	return s.removeRemains(id)
+}
+
+// dropContainer removes what the engine child has of an instance.
+func (s *session) dropContainer(ctx context.Context, id apron.InstanceID) error {
 	if err := s.removeTask(ctx, id); err != nil {
 		return err
 	}
@@ -177,7 +168,7 @@ func (s *session) removeContainer(ctx context.Context, id apron.InstanceID) erro
 			return fmt.Errorf("remove container: %w", err)
 		}
 	}
-	return s.removeRemains(id)
+	return nil
 }
 
 // pause waits for d or returns ctx's error.

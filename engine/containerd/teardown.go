@@ -28,6 +28,12 @@ const (
 func Teardown(ctx context.Context, dir string) error {
 	dir = filepath.Clean(dir)
 	cg, err := detectCgroups()
+	if _, never := os.Stat(filepath.Join(dir, "engine")); errors.Is(never, os.ErrNotExist) {
+		if cg == nil { // nor has anything run on a machine without control groups
+			return nil
+		}
+		return cg.remove(treeOf(dir))
+	}
 	if err != nil {
 		return err
 	}
@@ -52,6 +58,7 @@ func Teardown(ctx context.Context, dir string) error {
 		os.RemoveAll(runDir(dir)),
 		os.RemoveAll(filepath.Join(dir, "run", "netns")),
 		os.RemoveAll(filepath.Join(dir, "run", "userns")),
+		os.RemoveAll(spareDir(dir)),
 		os.RemoveAll(filepath.Join(dir, "run", "instance")),
 	)
 }

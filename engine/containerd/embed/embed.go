@@ -17,7 +17,7 @@ var bin embed.FS
 
 // The programs.
 const (
-	Shim = "shim" // containerd-shim-runc-v2
+	Shim = "apron-shim" // package main in engine/containerd/shim
 	Runc = "runc"
 )
 

@@ -31,7 +31,7 @@ type program struct {
 func programs() []program {
 	return []program{
 		{
-			name: "shim", pkg: "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+			name: "apron-shim", pkg: "./engine/containerd/shim",
 			cgo: "0", args: []string{"-trimpath", "-ldflags", "-s -w"},
 		},
 		{
@@ -83,6 +83,20 @@ func stampOf(root string) (string, error) {
 			return "", fmt.Errorf("read %s: %w", name, err)
 		}
 		h.Write(b)
+	}
+	for _, dir := range []string{"shim", "logfile"} { // ours, and so not known by go.sum
+		files, err := filepath.Glob(filepath.Join(root, "engine", "containerd", dir, "*.go"))
+		if err != nil {
+			return "", fmt.Errorf("list sources: %w", err)
+		}
+		for _, f := range files {
+			b, err := os.ReadFile(f)
+			if err != nil {
+				return "", fmt.Errorf("read source: %w", err)
+			}
+			fmt.Fprintf(h, "%s %d ", filepath.Base(f), len(b))
+			h.Write(b)
+		}
 	}
 	fmt.Fprintf(h, "%s %s %v", runtime.Version(), runtime.GOARCH, programs())
 	return hex.EncodeToString(h.Sum(nil)) + "\n", nil

@@ -92,6 +92,15 @@ func touched(n int) []byte {
 	return b
 }
 
+// processorTime returns how much of the processor this process has used.
+func processorTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		panic(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
 func number(r *http.Request, name string) int {
 	n, _ := strconv.Atoi(r.URL.Query().Get(name))
 	return n
@@ -117,9 +126,19 @@ func serve() {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 		}
 	})
+	http.HandleFunc("/say", func(_ http.ResponseWriter, r *http.Request) {
+		fmt.Fprintln(os.Stdout, r.URL.Query().Get("out"))
+		fmt.Fprintln(os.Stderr, r.URL.Query().Get("err"))
+	})
+	http.HandleFunc("/chat", func(_ http.ResponseWriter, r *http.Request) {
+		block := []byte(strings.Repeat(strings.Repeat("chat", 25)+"\n", 10_000))
+		for left := number(r, "mib") << 20; left > 0; left -= len(block) {
+			_, _ = os.Stdout.Write(block)
+		}
+	})
 	http.HandleFunc("/burn", func(_ http.ResponseWriter, r *http.Request) {
 		held = touched(number(r, "mib") << 20)
-		for until := time.Now().Add(time.Duration(number(r, "ms")) * time.Millisecond); time.Now().Before(until); {
+		for until := processorTime() + time.Duration(number(r, "ms"))*time.Millisecond; processorTime() < until; {
 		}
 	})
 	http.HandleFunc("/owner", func(w http.ResponseWriter, r *http.Request) {
