@@ -26,6 +26,7 @@ type commands struct {
 	Rollback   rollbackCommand   `cmd:"" help:"Deploy an earlier revision of a service again."`
 	Operations operationsCommand `cmd:"" help:"List the operations of a service and why they failed."`
 
+	CA   caCommand   `cmd:"" name:"ca" help:"Print the certificate of the local authority, for clients to trust."`
 	Keys keysCommand `cmd:"" help:"Make, list and take away access keys."`
 
 	Connections connectionsCommand `cmd:"" help:"Complete, list and delete connections to source code providers."`

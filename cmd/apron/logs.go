@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -13,8 +14,10 @@ import (
 )
 
 type logsCommand struct {
-	Name  string `arg:"" help:"Name of the service."`
-	Lines int    `short:"n" default:"100" help:"How many events to print at most."`
+	Name   string `arg:"" help:"Name of the service."`
+	Lines  int    `short:"n" default:"100" help:"How many events to print at most."`
+	Access bool   `help:"Print requests in the combined log format instead; the service needs the tag apron:access-log=on."`
+	JSON   bool   `name:"json" help:"With --access: print them as JSON, which has more."`
 }
 
 // Run prints the newest events of the service.
@@ -32,7 +35,30 @@ func (l *logsCommand) Run(s *settings) error {
 	if svc == nil {
 		return fmt.Errorf("there is no service %s", l.Name)
 	}
-	return printEvents(os.Stdout, local, apron.ServiceID(aws.ToString(svc.ServiceId)), l.Lines)
+	id := apron.ServiceID(aws.ToString(svc.ServiceId))
+	if l.Access || l.JSON {
+		return printAccess(os.Stdout, local, id, l.Lines, l.JSON)
+	}
+	return printEvents(os.Stdout, local, id, l.Lines)
+}
+
+func printAccess(w io.Writer, local server.Local, id apron.ServiceID, limit int, asJSON bool) error {
+	lines, err := local.Access(id, limit)
+	if err != nil {
+		return err
+	}
+	enc := json.NewEncoder(w)
+	for _, line := range lines {
+		if asJSON {
+			err = enc.Encode(line)
+		} else {
+			_, err = fmt.Fprintln(w, line.Combined())
+		}
+		if err != nil {
+			return fmt.Errorf("print requests: %w", err)
+		}
+	}
+	return nil
 }
 
 func printEvents(w io.Writer, local server.Local, id apron.ServiceID, limit int) error {
