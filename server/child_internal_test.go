@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -28,7 +29,7 @@ func TestMain(m *testing.M) {
 		defer stop()
 		cfg := Config{Data: value("--data"), HTTP: value("--http"), HTTPS: value("--https"), Domain: "apron.localhost"}
 		if err := RunRouter(ctx, cfg, slices.Contains(os.Args, "--take-over"), slog.New(slog.DiscardHandler)); err != nil {
-			slog.Error("router", "err", err)
+			fmt.Fprintln(os.Stderr, err)
 			defer os.Exit(1)
 		}
 		return
@@ -54,7 +55,7 @@ func TestRouterOfAnotherReleaseIsReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := filepath.Join(data, "other")
-	if err := os.WriteFile(other, program, 0o700); err != nil { //nolint:gosec // it is to be run
+	if err := os.WriteFile(other, program, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	args := []string{"--data", data, "--http", "127.0.0.1:0", "--https", "127.0.0.1:0"}
@@ -98,7 +99,7 @@ func TestRouterOfAnotherReleaseIsReplaced(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	if _, err := io.WriteString(conn, "GET / HTTP/1.0\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
