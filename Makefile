@@ -59,7 +59,7 @@ test: need-test build ## run all tests, race detector on (TEST=./store/... for s
 	APRON_BIN=$(CURDIR)/bin/apron .ci/with-postgres $(GO) test -race -timeout $(TEST_TIMEOUT) $(TEST)
 
 .PHONY: bench
-bench: need-test build ## run all benchmarks, one package at a time (BENCH=regexp TEST=./router/...)
+bench: need-bench build ## run all benchmarks, one package at a time (BENCH=regexp TEST=./router/...)
 	.ci/with-postgres $(GO) test -p 1 -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCH_TIME) -timeout 60m \
 		$$($(GO) list $(TEST) | grep -v /e2e)
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCH_RUNS) -timeout 60m ./e2e
@@ -122,8 +122,8 @@ generate: ## run go generate
 clean: ## remove what make built; the Go caches stay
 	rm -rf bin $(CACHE) engine/containerd/embed/bin/{*.zst,.stamp}
 
-.PHONY: need-build need-test
-need-build need-test: need-%:
+.PHONY: need-build need-test need-bench
+need-build need-test need-bench: need-%:
 	@.ci/need $*
 
 $(LINT):

@@ -97,10 +97,11 @@ func (o *office) hold(ctx context.Context, c *control, public listeners, replace
 			return nil
 		}
 		o.cfg.Log.Error("hand the listeners over", "err", err)
-		if err := errors.Join(o.take(ctx), announce(o.cfg, o.addresses)); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
+		err = errors.Join(o.take(ctx), announce(o.cfg, o.addresses))
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
 			return fmt.Errorf("go on after a successor failed: %w", err)
 		}
 	}

@@ -31,7 +31,10 @@ type child struct {
 	data   string
 	socket string          // it serves this socket once it is ready
 	args   func() []string // of the command that plays the role, asked at each start
-	log    *slog.Logger
+	// succeed are the further arguments with which the command takes over from a process that plays
+	// the role already; nil: it cannot.
+	succeed []string
+	log     *slog.Logger
 }
 
 // How long a process that was found running may take to serve its socket, and one that was
@@ -94,8 +97,38 @@ func (c *child) ensure(ctx context.Context) (*process, error) {
 		p.close()
 		return nil, fmt.Errorf("process %d holds the role %s but does not serve: %w", pid, c.role, err)
 	}
+	if c.succeed != nil && !sameProgram(pid) {
+		if next := c.replace(ctx, pid); next != nil {
+			p.close()
+			return next, nil
+		}
+	}
 	c.log.Info("found", "role", c.role, "pid", pid)
 	return p, nil
+}
+
+// replace starts a process that takes over from the one found, which is of another release. It
+// returns nil when that fails: the old one goes on then.
+func (c *child) replace(ctx context.Context, pid int) *process {
+	next, err := spawn(ctx, c.data, c.role, append(c.args(), c.succeed...))
+	if err != nil {
+		c.log.Error("replace a process of another release", "role", c.role, "pid", pid, "err", err)
+		return nil
+	}
+	c.log.Info("replaced a process of another release", "role", c.role, "pid", pid, "by", next.pid)
+	return next
+}
+
+// sameProgram reports whether a process runs the same executable file as this one. An upgrade puts
+// another file in the place of the old one, which goes on existing for whoever runs it. A process
+// that cannot be looked at counts as the same.
+func sameProgram(pid int) bool {
+	theirs, err := os.Stat(fmt.Sprintf("/proc/%d/exe", pid))
+	if err != nil {
+		return true
+	}
+	ours, err := os.Stat("/proc/self/exe")
+	return err != nil || os.SameFile(theirs, ours)
 }
 
 // awaitSocket dials until somebody answers: for a process that somebody else has just started, the

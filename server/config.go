@@ -45,6 +45,8 @@ type Config struct {
 	Operations int `koanf:"operations"`
 	// Mirrors maps a registry host to the base URL images of it are pulled from.
 	Mirrors map[string]string `koanf:"mirrors"`
+	// Certificates are the operator's own, for the router.
+	Certificates []CertificateFiles `koanf:"certificates"`
 	// Insecure lists registry hosts (host or host:port) that are spoken to without TLS.
 	Insecure []string `koanf:"insecure-registries"`
 	// RegistryCredentials maps a registry host to what it lets this server in with.
@@ -122,7 +124,7 @@ func Load(fileName string, flags map[string]any) (Config, error) {
 	if err := k.Load(confmap.Provider(defaults(), "\x00"), nil); err != nil {
 		return Config{}, fmt.Errorf("load defaults: %w", err)
 	}
-	known := map[string]bool{"mirrors": true, "insecure-registries": true, "quotas": true, "registry-credentials": true}
+	known := map[string]bool{"mirrors": true, "insecure-registries": true, "quotas": true, "registry-credentials": true, "certificates": true}
 	for name := range defaults() {
 		known[name] = true
 	}
@@ -133,7 +135,7 @@ func Load(fileName string, flags map[string]any) (Config, error) {
 	}
 	fromEnv := env.Provider("\x00", env.Opt{Prefix: "APRON_", TransformFunc: func(name, value string) (string, any) {
 		name = strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(name, "APRON_")), "_", "-")
-		if value == "" || !known[name] || name == "mirrors" || name == "quotas" || name == "registry-credentials" {
+		if value == "" || !known[name] || name == "mirrors" || name == "quotas" || name == "registry-credentials" || name == "certificates" {
 			return "", nil
 		}
 		return name, value
@@ -203,6 +205,9 @@ func (c Config) validate() error {
 	check(accountID.MatchString(c.Account), "account: %q is not 12 digits", c.Account)
 	check(c.StartWindow > 0 && c.StartWindow <= 15*time.Minute, "start-window: %s is not between 0 and 15m", c.StartWindow)
 	check(c.Operations > 0, "operations: %d is not a positive number", c.Operations)
+	for i, files := range c.Certificates {
+		check(filepath.IsAbs(files.Cert) && filepath.IsAbs(files.Key), "certificates: entry %d: cert and key must be absolute paths", i+1)
+	}
 	check(c.PollInterval == 0 || c.PollInterval >= time.Second, "poll-interval: %s is neither 0 nor a second or more", c.PollInterval)
 	check(c.Revisions > 0, "revisions: %d is not a positive number", c.Revisions)
 	check(c.RegistryMinFreeMiB >= 0, "registry-min-free-mib: %d is not a number from 0", c.RegistryMinFreeMiB)

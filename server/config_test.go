@@ -92,3 +92,19 @@ func TestLoadRefuses(t *testing.T) {
 		}
 	}
 }
+
+func TestCertificatesInTheFile(t *testing.T) {
+	clean(t)
+	got, err := server.Load(write(t, "certificates:\n  - {cert: /a.pem, key: /a.key}\n  - {cert: /b.pem, key: /b.key}\n"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Certificates) != 2 || got.Certificates[1].Key != "/b.key" {
+		t.Errorf("got %+v", got.Certificates)
+	}
+	for _, bad := range []string{"certificates: [{cert: /a.pem}]\n", "certificates: [{cert: a.pem, key: a.key}]\n"} {
+		if _, err := server.Load(write(t, bad), nil); err == nil {
+			t.Errorf("%q is accepted", bad)
+		}
+	}
+}

@@ -19,6 +19,7 @@ import (
 type edge struct {
 	*router.Client
 	authority *certs.Authority
+	own       []router.Certificate // the operator's, which come before the authority's
 	log       *slog.Logger
 
 	// mu guards parents. The fleet publishes one table at a time; it is for whoever comes next.
@@ -27,8 +28,8 @@ type edge struct {
 	first   string          // the parent whose certificate is shown to clients that name no host
 }
 
-func newEdge(c *router.Client, a *certs.Authority, parent string, log *slog.Logger) *edge {
-	return &edge{Client: c, authority: a, log: log, parents: map[string]bool{}, first: parent}
+func newEdge(c *router.Client, a *certs.Authority, own []router.Certificate, parent string, log *slog.Logger) *edge {
+	return &edge{Client: c, authority: a, own: own, log: log, parents: map[string]bool{}, first: parent}
 }
 
 // Publish makes sure of the certificates, then publishes the table. Requests without TLS must not
@@ -71,7 +72,7 @@ func (e *edge) certify(ctx context.Context, table apron.RouteTable) error {
 		}
 		return 0
 	})
-	list := make([]router.Certificate, 0, len(names))
+	list := slices.Clone(e.own)
 	for _, name := range names {
 		cert, key, err := e.authority.Wildcard(ctx, name)
 		if err != nil {

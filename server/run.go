@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"apron"
+	"apron/control"
 	"apron/engine/containerd"
 	"apron/router"
 )
@@ -103,6 +104,7 @@ func (cp *controlPlane) children(role string) *child {
 	case roleRouter:
 		c.socket = router.SocketPath(cp.cfg.Data)
 		c.args = cp.routerArgs
+		c.succeed = []string{"--take-over"}
 	case roleEngine:
 		c.socket = containerd.SocketPath(cp.cfg.Data)
 		c.args = func() []string { return []string{"--data", cp.cfg.Data} }
@@ -117,7 +119,7 @@ func (cp *controlPlane) routerArgs() []string {
 	if bound := cp.bound.Load(); bound != nil {
 		http, https = bound.HTTP, bound.HTTPS
 	}
-	return []string{"--data", cp.cfg.Data, "--http", http, "--https", https}
+	return []string{"--data", cp.cfg.Data, "--http", http, "--https", https, "--domain", cp.cfg.Domain}
 }
 
 // restore brings the fleet back once the router and the engine are there, and tells the world.
@@ -234,13 +236,25 @@ func (s *once) set() {
 	}
 }
 
-// RunRouter plays the role "router" until ctx is done.
-func RunRouter(ctx context.Context, cfg Config, log *slog.Logger) error {
-	return runRole(cfg, roleRouter, func() error {
-		return router.Run(ctx, router.Config{
-			Dir: cfg.Data, HTTP: cfg.HTTP, HTTPS: cfg.HTTPS, Log: log, Ready: sayReady,
-		})
+// RunRouter plays the role "router" until ctx is done or another router has taken over. With takeOver
+// it takes the listeners over from the one that runs, if one does. Users of a domain that is not
+// local are sent to TLS; those of a local one are told why the router and not an instance answers.
+func RunRouter(ctx context.Context, cfg Config, takeOver bool, log *slog.Logger) error {
+	local := control.LocalDomain(cfg.Domain)
+	err := router.Run(ctx, router.Config{
+		Dir: cfg.Data, HTTP: cfg.HTTP, HTTPS: cfg.HTTPS, Redirect: !local, Explain: local, TakeOver: takeOver, Log: log, Ready: sayReady,
+		Hold: func() (func(), error) {
+			l, err := acquire(cfg.Data, roleRouter)
+			if err != nil {
+				return nil, err
+			}
+			return l.release, nil
+		},
 	})
+	if errors.Is(err, errHeld) || errors.Is(err, router.ErrRunning) {
+		return fmt.Errorf("another process already plays the role %s for %s", roleRouter, cfg.Data)
+	}
+	return err
 }
 
 // RunEngine plays the role "engine" until ctx is done. Instances outlive it.

@@ -174,8 +174,13 @@ func (cp *controlPlane) openFleet() error {
 	}
 	cp.router = router.NewClient(router.ClientConfig{
 		Socket: router.SocketPath(cp.cfg.Data), Log: cp.log.With("part", "router"),
+		OnAccess: accessLog{logs: cp.logs, log: cp.log.With("part", "access")}.write,
 	})
-	cp.edge = newEdge(cp.router, authority, cp.cfg.Region+"."+cp.cfg.Domain, cp.log)
+	own, err := loadCertificates(cp.cfg.Certificates)
+	if err != nil {
+		return err
+	}
+	cp.edge = newEdge(cp.router, authority, own, cp.cfg.Region+"."+cp.cfg.Domain, cp.log)
 	if cp.engine, err = cp.openEngine(); err != nil {
 		return err
 	}

@@ -30,6 +30,7 @@ type commands struct {
 	Status statusCommand `cmd:"" help:"Print how the server on this machine is."`
 	Doctor doctorCommand `cmd:"" help:"Look whether this machine can run Apron, and say what to do."`
 
+	CA   caCommand   `cmd:"" name:"ca" help:"Print the certificate of the local authority, for clients to trust."`
 	Keys keysCommand `cmd:"" help:"Make, list and take away access keys."`
 
 	Connections connectionsCommand `cmd:"" help:"Complete, list and delete connections to source code providers."`

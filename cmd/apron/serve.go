@@ -21,10 +21,12 @@ func (serveCommand) Run(s *settings) error {
 	return server.Run(ctx, cfg, server.Hooks{}, s.log())
 }
 
-type routerCommand struct{}
+type routerCommand struct {
+	TakeOver bool `help:"Take the listeners over from the router that runs; it ends once it has answered what it has begun."`
+}
 
-// Run plays the role until the process is told to stop.
-func (routerCommand) Run(s *settings) error {
+// Run plays the role until the process is told to stop or another router takes over.
+func (r *routerCommand) Run(s *settings) error {
 	cfg, err := s.load()
 	if err != nil {
 		return err
@@ -32,7 +34,7 @@ func (routerCommand) Run(s *settings) error {
 	ctx, stop := server.Interrupted()
 	defer stop()
 	server.JoinPlatform(cfg, s.log())
-	return server.RunRouter(ctx, cfg, s.log())
+	return server.RunRouter(ctx, cfg, r.TakeOver, s.log())
 }
 
 type engineCommand struct{}
