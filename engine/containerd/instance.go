@@ -135,7 +135,7 @@ func (i *instance) begin(ctx context.Context) bool {
 		if ctx.Err() != nil {
 			return false
 		}
-		if !away(err) {
+		if !away(err) && !i.s.clearRemnant(err) {
 			i.log.Warn("instance could not be started", "err", err)
 			i.report(apron.InstanceFailed, &apron.Failure{
 				Start: startReason(err), Log: logTail(LogPath(i.s.cfg.Dir, i.id), i.logFrom),

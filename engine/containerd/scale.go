@@ -22,7 +22,11 @@ func (d *Driver) Prepare(ctx context.Context, spec engine.Spec) error {
 		return err
 	}
 	defer release()
-	if err := s.pull(ctx, spec); err != nil {
+	err = s.pull(ctx, spec)
+	if s.clearRemnant(err) {
+		err = s.pull(ctx, spec)
+	}
+	if err != nil {
 		return err
 	}
 	d.mu.Lock()
