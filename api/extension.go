@@ -35,6 +35,7 @@ type ListRevisionsResponse struct{ Revisions []RevisionSummary }
 
 // RevisionSummary is one revision of a service.
 type RevisionSummary struct {
+	ID        string `json:"RevisionId"`
 	Number    int
 	Outcome   string // DEPLOYED, SUPERSEDED, ROLLED_BACK or FAILED; absent while its deployment runs
 	Serving   bool   // it has the service's requests, or will have them again when it is resumed
@@ -163,7 +164,7 @@ func (e extension) listRevisions(ctx context.Context, scope apron.Scope, in List
 	out := &ListRevisionsResponse{Revisions: make([]RevisionSummary, 0, len(list))}
 	for _, rev := range slices.Backward(list) {
 		out.Revisions = append(out.Revisions, RevisionSummary{
-			Number: rev.Number, Outcome: string(rev.Outcome), Serving: rev.ID == svc.Active, Source: sourceOf(rev.Config.Source),
+			ID: string(rev.ID), Number: rev.Number, Outcome: string(rev.Outcome), Serving: rev.ID == svc.Active, Source: sourceOf(rev.Config.Source),
 			Digest: rev.Image.Digest, CopyOf: rev.CopyOf, Reason: rev.Reason, CreatedAt: timestamp(rev.CreatedAt),
 		})
 	}
