@@ -75,6 +75,8 @@ type Operation struct {
 	Attempt int
 	// Reason is why the operation failed, safe to show to the user; empty unless it did.
 	Reason string
+	// Canceled tells that somebody has asked that the operation end by undoing what it did.
+	Canceled bool
 
 	StartedAt time.Time
 	UpdatedAt time.Time

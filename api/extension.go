@@ -21,7 +21,7 @@ const ExtensionName = "apron"
 const ExtensionPrefix = "Apron."
 
 // extension is what App Runner's API has no action for: the history of a service and going back in
-// it, and the reasons of its operations. It speaks awsJson1_0 as App Runner does, signed for a name of
+// it, and the reasons of its operations and ending them. It speaks awsJson1_0 as App Runner does, signed for a name of
 // its own, so that no client of AWS ever meets it. Its structs below are its model.
 type extension struct{ control *control.Control }
 
@@ -35,6 +35,7 @@ type ListRevisionsResponse struct{ Revisions []RevisionSummary }
 
 // RevisionSummary is one revision of a service.
 type RevisionSummary struct {
+	ID        string `json:"RevisionId"`
 	Number    int
 	Outcome   string // DEPLOYED, SUPERSEDED, ROLLED_BACK or FAILED; absent while its deployment runs
 	Serving   bool   // it has the service's requests, or will have them again when it is resumed
@@ -77,6 +78,20 @@ type OperationReason struct {
 	Reason string `json:",omitempty"` // why it failed
 }
 
+// CancelOperationRequest asks that an operation end by undoing what it did: the one with the id, or the
+// one in progress of a service. Exactly one of the two is sent.
+type CancelOperationRequest struct {
+	ServiceARN  string `json:"ServiceArn,omitempty"`
+	OperationID string `json:"OperationId,omitempty"`
+}
+
+// CancelOperationResponse is the operation that is about to end.
+type CancelOperationResponse struct {
+	ServiceARN  string `json:"ServiceArn"`
+	OperationID string `json:"OperationId"`
+	Type        string
+}
+
 // head implements awsService.
 func (extension) head(r *http.Request) (string, error) {
 	values := r.Header["X-Amz-Target"]
@@ -99,6 +114,8 @@ func (e extension) serve(ctx context.Context, c *call) ([]byte, error) {
 		return extend(ctx, c, e.rollbackService)
 	case "ListReasons":
 		return extend(ctx, c, e.listReasons)
+	case "CancelOperation":
+		return extend(ctx, c, e.cancelOperation)
 	default:
 		return nil, errUnknownOperation
 	}
@@ -147,7 +164,7 @@ func (e extension) listRevisions(ctx context.Context, scope apron.Scope, in List
 	out := &ListRevisionsResponse{Revisions: make([]RevisionSummary, 0, len(list))}
 	for _, rev := range slices.Backward(list) {
 		out.Revisions = append(out.Revisions, RevisionSummary{
-			Number: rev.Number, Outcome: string(rev.Outcome), Serving: rev.ID == svc.Active, Source: sourceOf(rev.Config.Source),
+			ID: string(rev.ID), Number: rev.Number, Outcome: string(rev.Outcome), Serving: rev.ID == svc.Active, Source: sourceOf(rev.Config.Source),
 			Digest: rev.Image.Digest, CopyOf: rev.CopyOf, Reason: rev.Reason, CreatedAt: timestamp(rev.CreatedAt),
 		})
 	}
@@ -196,4 +213,22 @@ func (e extension) listReasons(ctx context.Context, scope apron.Scope, in ListRe
 		}),
 		NextToken: list.next(after),
 	}, nil
+}
+
+func (e extension) cancelOperation(ctx context.Context, scope apron.Scope, in CancelOperationRequest) (*CancelOperationResponse, error) {
+	var op apron.Operation
+	var svc apron.Service
+	var err error
+	switch {
+	case (in.ServiceARN == "") == (in.OperationID == ""):
+		err = apron.Faultf(apron.Invalid, "Exactly one of ServiceArn and OperationId is required.")
+	case in.OperationID != "":
+		op, svc, err = e.control.CancelOperationByID(ctx, scope, apron.OperationID(in.OperationID))
+	default:
+		op, svc, err = e.control.CancelOperation(ctx, scope, in.ServiceARN)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &CancelOperationResponse{ServiceARN: svc.ARN().String(), OperationID: string(op.ID), Type: string(op.Type)}, nil
 }

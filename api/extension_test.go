@@ -61,6 +61,14 @@ func TestExtension(t *testing.T) {
 	}
 	w = f.call(t, "RollbackService", `{"ServiceArn":"`+arn+`"}`, extended)
 	wantProblem(t, w.Code, w.Body.Bytes(), "InvalidStateException", "OPERATION_IN_PROGRESS")
+
+	w = f.call(t, "CancelOperation", `{"ServiceArn":"`+arn+`"}`, extended)
+	canceled := answered[api.CancelOperationResponse](t, w.Code, w.Body.Bytes())
+	w = f.call(t, "CancelOperation", `{"OperationId":"`+canceled.OperationID+`"}`, extended)
+	if again := answered[api.CancelOperationResponse](t, w.Code, w.Body.Bytes()); again != canceled ||
+		again.ServiceARN != arn || again.Type != "START_DEPLOYMENT" {
+		t.Errorf("cancel answered %+v, then %+v", canceled, again)
+	}
 }
 
 func TestExtensionRefuses(t *testing.T) {
@@ -81,6 +89,9 @@ func TestExtensionRefuses(t *testing.T) {
 		"negative number":   {"RollbackService", `{"Number":-1}`, extended, "InvalidRequestException", "negative"},
 		"empty page":        {"ListReasons", `{"MaxResults":0}`, extended, "InvalidRequestException", "MaxResults"},
 		"made-up token":     {"ListReasons", `{"ServiceArn":"` + missingARN + `","NextToken":"x"}`, extended, "InvalidRequestException", "NextToken"},
+		"cancel nothing":    {"CancelOperation", `{}`, extended, "InvalidRequestException", "Exactly one"},
+		"cancel two":        {"CancelOperation", `{"ServiceArn":"x","OperationId":"y"}`, extended, "InvalidRequestException", "Exactly one"},
+		"cancel unknown":    {"CancelOperation", `{"OperationId":"y"}`, extended, "ResourceNotFoundException", "Operation not found: y"},
 		"signed for others": {"ListRevisions", `{}`, func(s *signing) { extended(s); s.service = "apprunner" }, "UnknownOperationException", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -98,9 +109,10 @@ func FuzzExtension(f *testing.F) {
 		f.Add(0, seed)
 		f.Add(1, seed)
 		f.Add(2, seed)
+		f.Add(3, seed)
 	}
 	front := newFront(f)
-	actions := []string{"ListRevisions", "RollbackService", "ListReasons"}
+	actions := []string{"ListRevisions", "RollbackService", "ListReasons", "CancelOperation"}
 	f.Fuzz(func(t *testing.T, n int, body string) {
 		w := front.call(t, actions[uint(n)%uint(len(actions))], body, extended)
 		if w.Code != http.StatusBadRequest {

@@ -16,6 +16,7 @@ type walk struct {
 	prepare func(*world, *apron.Service) // makes the service the operation meets
 	begin   func(*world, apron.Service) (control.ServiceView, apron.OperationID, error)
 	serves  bool // requests must be answered throughout
+	fails   bool // for a reason of its own
 	check   func(w *world, before, after apron.Service)
 }
 
@@ -42,7 +43,7 @@ func walks() []walk {
 			check: func(w *world, _, after apron.Service) { w.wantServing(after, "v1", apron.OperationSucceeded) },
 		},
 		{
-			name: "create that fails", typ: apron.OperationCreate, steps: []string{"resolve", "prepare", "revert", "discard"},
+			name: "create that fails", fails: true, typ: apron.OperationCreate, steps: []string{"resolve", "prepare", "revert", "discard"},
 			prepare: func(w *world, _ *apron.Service) { w.behave("web:1", "01", exits()) },
 			begin: func(w *world, _ apron.Service) (control.ServiceView, apron.OperationID, error) {
 				return w.plane.CreateService(w.Context(), w.scope, control.NewService{Name: "web", Config: w.config()})
@@ -59,7 +60,7 @@ func walks() []walk {
 			check: func(w *world, _, after apron.Service) { w.wantServing(after, "v2", apron.OperationSucceeded) },
 		},
 		{
-			name: "update that fails", typ: apron.OperationUpdate, steps: []string{"resolve", "prepare", "revert", "discard"},
+			name: "update that fails", fails: true, typ: apron.OperationUpdate, steps: []string{"resolve", "prepare", "revert", "discard"},
 			serves: true, prepare: broken, begin: update,
 			check: func(w *world, before, after apron.Service) {
 				if after.Active != before.Active {
@@ -101,7 +102,7 @@ func walks() []walk {
 			},
 		},
 		{
-			name: "resume that fails", typ: apron.OperationResume, steps: []string{"withdraw", "park"},
+			name: "resume that fails", fails: true, typ: apron.OperationResume, steps: []string{"withdraw", "park"},
 			prepare: func(w *world, svc *apron.Service) {
 				*svc = w.create()
 				*svc = w.begin(w.plane.PauseService(w.Context(), w.scope, svc.ARN().String()))

@@ -52,7 +52,8 @@ func (d *deployer) endDelete(ctx context.Context, tx *store.Tx, op apron.Operati
 		d.events(op, "Service status is set to DELETED.", "Service deletion completed successfully.")
 	} else {
 		svc.Status = apron.ServiceDeleteFailed
-		d.events(op, op.Reason, "Service deletion failed.", "Service status is set to DELETE_FAILED.")
+		d.events(op, op.Reason, "Service deletion failed.", "Service status is set to DELETE_FAILED.",
+			"A deletion cannot be undone. Delete the service again.")
 	}
 	return tx.UpdateService(ctx, svc)
 }

@@ -15,17 +15,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
-	"apron"
 	"apron/server"
-)
-
-// Variables that reach the server only in these tests.
-const (
-	crashAfter = "E2E_CRASH_AFTER" // TYPE/STEP: die by SIGKILL once its checkpoint is durable
-	crashMark  = "E2E_CRASH_MARK"  // file that says that it has happened
 )
 
 func TestMain(m *testing.M) {
@@ -80,28 +72,7 @@ func playRole(role string, args []string) error {
 	case "engine":
 		return server.RunEngine(ctx, cfg, log)
 	default:
-		return server.Run(ctx, cfg, server.Hooks{AfterStep: crashHook()}, log)
-	}
-}
-
-// crashHook returns a hook that kills this process once, or nil.
-func crashHook() func(apron.Operation, string) {
-	at := os.Getenv(crashAfter)
-	if at == "" {
-		return nil
-	}
-	return func(op apron.Operation, step string) {
-		if string(op.Type)+"/"+step != at {
-			return
-		}
-		// O_EXCL: the server that resumes the operation must not die of it again.
-		f, err := os.OpenFile(os.Getenv(crashMark), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-		if err != nil {
-			return
-		}
-		_ = f.Close()
-		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-		select {} // the signal is on its way
+		return server.Run(ctx, cfg, server.Hooks{AfterStep: crashHook(cfg.Data)}, log)
 	}
 }
 

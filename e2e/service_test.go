@@ -2,7 +2,6 @@ package e2e_test
 
 import (
 	"net/http"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -168,59 +167,5 @@ func TestEngineAndRouterComeBack(t *testing.T) {
 	}
 	if gone := h.remove(t, svc); gone.Status != types.ServiceStatusDeleted {
 		t.Errorf("after delete: %s; events:\n%s", gone.Status, h.events(t, svc))
-	}
-}
-
-// TestSIGKILLAtEveryStepBoundary kills the server right after each checkpoint of create and
-// delete: the next server finishes the operation, and the result is the same.
-func TestSIGKILLAtEveryStepBoundary(t *testing.T) {
-	for _, at := range []string{
-		"CREATE_SERVICE/resolve", "CREATE_SERVICE/prepare", "CREATE_SERVICE/provision", "CREATE_SERVICE/route", "CREATE_SERVICE/retire",
-		"DELETE_SERVICE/unroute", "DELETE_SERVICE/retire",
-	} {
-		t.Run(strings.ReplaceAll(at, "/", " "), func(t *testing.T) {
-			t.Setenv(crashAfter, at)
-			t.Setenv(crashMark, filepath.Join(t.TempDir(), "crashed"))
-			h := newHome(t)
-			svc := h.create(t, input("web1", h.push(t), map[string]string{"VERSION": "one"}))
-			if strings.HasPrefix(at, "CREATE") {
-				h.awaitEnd(t, h.pid(t, "serve"))
-				h.start(t)
-			}
-			svc = h.settled(t, svc.ServiceArn)
-			if svc.Status != types.ServiceStatusRunning {
-				t.Fatalf("service is %s; events:\n%s", svc.Status, h.events(t, svc))
-			}
-			status, body, err := h.get(t.Context(), svc, "/")
-			if err != nil || status != http.StatusOK || !strings.Contains(body, "version=one") {
-				t.Errorf("got %d %q, %v", status, body, err)
-			}
-			h.deleteAcrossCrash(t, svc, strings.HasPrefix(at, "DELETE"))
-		})
-	}
-}
-
-// deleteAcrossCrash deletes the service; when the server dies of it, another finishes.
-func (h *home) deleteAcrossCrash(t *testing.T, svc *types.Service, crashes bool) {
-	t.Helper()
-	pid := h.pid(t, "serve")
-	_, err := h.client.DeleteService(t.Context(), deleteInput(svc))
-	if err != nil {
-		t.Fatalf("delete service: %v", err)
-	}
-	if crashes {
-		h.awaitEnd(t, pid)
-		h.start(t)
-	}
-	if gone := h.settled(t, svc.ServiceArn); gone.Status != types.ServiceStatusDeleted {
-		t.Errorf("after delete: %s; events:\n%s", gone.Status, h.events(t, svc))
-	}
-	if left := h.instances(t); len(left) != 0 {
-		t.Errorf("instances are left: %q", left)
-	}
-	for _, op := range h.operations(t, svc) {
-		if op.Status != types.OperationStatusSucceeded {
-			t.Errorf("operation %s is %s", op.Type, op.Status)
-		}
 	}
 }

@@ -29,8 +29,9 @@ type panicError struct{ value any }
 
 func (e panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 
-// run goes on after the checkpoint. A nil error means that the store says what comes next.
-func (x *execution) run(ctx context.Context) error {
+// run goes on after the checkpoint. steps is ctx, and ends also when the operation is canceled. A nil
+// error means that the store says what comes next.
+func (x *execution) run(ctx, steps context.Context) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -43,25 +44,32 @@ func (x *execution) run(ctx context.Context) error {
 	if x.op.Step == "" {
 		x.log.Info("operation started")
 	}
-	dctx, cancel := ctx, context.CancelFunc(func() {})
+	canceled, err := x.canceled(ctx)
+	if err != nil {
+		return err
+	}
+	if canceled {
+		return x.turnRound(ctx, nextStep(x.plan.Steps, x.op.Step), canceledReason, errCanceled)
+	}
+	dctx, cancel := steps, context.CancelFunc(func() {})
 	if !x.op.Deadline.IsZero() {
-		dctx, cancel = context.WithTimeout(ctx, x.op.Deadline.Sub(x.runner.cfg.Now()))
+		dctx, cancel = context.WithTimeout(steps, x.op.Deadline.Sub(x.runner.cfg.Now()))
 	}
 	defer cancel()
-	steps := x.plan.Steps
-	for i := next(steps, x.op.Step); i < len(steps); i++ {
+	list := x.plan.Steps
+	for i := next(list, x.op.Step); i < len(list); i++ {
 		err := context.Cause(dctx)
 		if err == nil {
-			err = x.try(dctx, steps[i], steps[i].Timeout)
+			err = x.try(dctx, list[i], list[i].Timeout)
 		}
 		if err != nil {
-			return x.stepFailed(ctx, dctx, steps[i].Name, err)
+			return x.stepFailed(ctx, dctx, list[i].Name, err)
 		}
-		if err := x.checkpoint(ctx, steps[i].Name); err != nil {
+		if err := x.checkpoint(ctx, list[i].Name); err != nil {
 			return err
 		}
 	}
-	err := x.end(ctx, apron.OperationSucceeded, true)
+	err = x.end(ctx, apron.OperationSucceeded, true)
 	if err == nil || errors.Is(err, store.ErrLost) {
 		return err
 	}
@@ -90,7 +98,7 @@ func (x *execution) try(ctx context.Context, step Step, timeout time.Duration) (
 }
 
 // stepFailed decides what a failed try means: another try later, or failure for good. ctx ends with
-// the runner or the lease, dctx also at the operation's deadline.
+// the runner or the lease, dctx also when the operation is canceled and at its deadline.
 func (x *execution) stepFailed(ctx, dctx context.Context, step string, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -101,6 +109,8 @@ func (x *execution) stepFailed(ctx, dctx context.Context, step string, err error
 		panicked panicError
 	)
 	switch {
+	case errors.Is(context.Cause(dctx), errCanceled):
+		reason = canceledReason
 	case errors.As(err, &fault) && fault.Msg != "":
 		reason = fault.Msg
 	case errors.As(err, &panicked):
@@ -113,7 +123,12 @@ func (x *execution) stepFailed(ctx, dctx context.Context, step string, err error
 	default:
 		return x.retry(ctx, step, err)
 	}
-	x.log.Warn("operation failed", "step", step, "attempt", attempt, "err", err)
+	return x.turnRound(ctx, step, reason, err)
+}
+
+// turnRound records that the operation has failed, and why, and undoes what it did.
+func (x *execution) turnRound(ctx context.Context, step, reason string, cause error) error {
+	x.log.Warn("operation failed", "step", step, "attempt", x.op.Attempt, "err", cause)
 	if err := x.fail(ctx, reason); err != nil {
 		return err
 	}

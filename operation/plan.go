@@ -10,6 +10,9 @@
 // deadline are used up. A failed operation runs the plan's undo steps, also across crashes, and
 // then gets its final status in the same transaction that sets the service's.
 //
+// An operation can be canceled: the store is told, the runner is woken, the step that runs ends, and
+// the undo steps follow as after a failure. An operation that is undoing already goes on with that.
+//
 // Nothing polls: [Runner.Wake], notifications of the store, and a timer for the end of the next
 // back-off or lease say when to look for work.
 package operation
@@ -58,6 +61,14 @@ func failed(status apron.OperationStatus, undone bool) apron.OperationStatus {
 	default:
 		return apron.OperationRollbackFailed
 	}
+}
+
+// nextStep returns the name of the step after the checkpoint.
+func nextStep(steps []Step, checkpoint string) string {
+	if i := next(steps, checkpoint); i < len(steps) {
+		return steps[i].Name
+	}
+	return endStep
 }
 
 // next returns the index of the step after the checkpoint: len(steps) when all are done, 0 when

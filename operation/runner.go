@@ -80,8 +80,8 @@ type Runner struct {
 	wake  chan struct{} // holds one token: somebody should look for work
 	slots chan struct{} // holds a token for each operation being run
 
-	mu      sync.Mutex                          // guards running
-	running map[apron.OperationID]chan struct{} // operations being run here; closed when that ends
+	mu      sync.Mutex                       // guards running
+	running map[apron.OperationID]*occupancy // operations being run here
 }
 
 // New returns a runner that does nothing until Run.
@@ -89,7 +89,7 @@ func New(cfg Config) *Runner {
 	cfg.setDefaults()
 	return &Runner{
 		cfg: cfg, wake: make(chan struct{}, 1), slots: make(chan struct{}, cfg.Parallel),
-		running: make(map[apron.OperationID]chan struct{}),
+		running: make(map[apron.OperationID]*occupancy),
 	}
 }
 
@@ -115,7 +115,11 @@ func (r *Runner) Run(ctx context.Context) error {
 	defer timer.Stop()
 	failures := 0
 	for {
-		wait, err := r.claimAll(ctx, &children)
+		err := r.cancelAsked(ctx)
+		wait := time.Duration(0)
+		if err == nil {
+			wait, err = r.claimAll(ctx, &children)
+		}
 		failures++
 		switch {
 		case ctx.Err() != nil:

@@ -25,9 +25,11 @@ func (r *Runner) work(ctx context.Context, l store.Lease) {
 		defer close(renewed)
 		x.renew(ctx, stop, lose)
 	}()
-	leave := r.enter(held, l.Operation.ID)
-	err := x.run(held)
+	steps, cancel := context.WithCancelCause(held)
+	leave := r.enter(held, l.Operation.ID, cancel)
+	err := x.run(held, steps)
 	leave()
+	cancel(nil)
 	close(stop)
 	<-renewed
 	lose(nil)
@@ -44,29 +46,35 @@ func (r *Runner) work(ctx context.Context, l store.Lease) {
 	}
 }
 
+// occupancy is an operation being run here.
+type occupancy struct {
+	done   chan struct{}           // closed when that ends
+	cancel context.CancelCauseFunc // ends the step that runs
+}
+
 // enter waits until an earlier lease of the same operation is no longer being worked on here: a
-// machine that slept past the lease's end may have claimed its own operation again. It returns the
-// func that ends the work.
-func (r *Runner) enter(ctx context.Context, id apron.OperationID) (leave func()) {
+// machine that slept past the lease's end may have claimed its own operation again. cancel ends the
+// step that runs. It returns the func that ends the work.
+func (r *Runner) enter(ctx context.Context, id apron.OperationID, cancel context.CancelCauseFunc) (leave func()) {
 	for {
 		r.mu.Lock()
 		earlier, busy := r.running[id]
 		if !busy {
-			done := make(chan struct{})
-			r.running[id] = done
+			mine := &occupancy{make(chan struct{}), cancel}
+			r.running[id] = mine
 			r.mu.Unlock()
 			return func() {
 				r.mu.Lock()
 				delete(r.running, id)
 				r.mu.Unlock()
-				close(done)
+				close(mine.done)
 			}
 		}
 		r.mu.Unlock()
 		select {
 		case <-ctx.Done(): // the caller sees it too, before its first step
 			return func() {}
-		case <-earlier:
+		case <-earlier.done:
 		}
 	}
 }

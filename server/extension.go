@@ -51,6 +51,18 @@ func (l Local) Operations(ctx context.Context, arn string, limit int) ([]api.Ope
 	return out.Operations, err
 }
 
+// Cancel asks that an operation end by undoing what it did: the one with the id, or without one the
+// one in progress of the service the ARN names. The end is for the caller to wait for.
+func (l Local) Cancel(ctx context.Context, arn, operation string) (api.CancelOperationResponse, error) {
+	in := api.CancelOperationRequest{OperationID: operation}
+	if operation == "" {
+		in.ServiceARN = arn
+	}
+	var out api.CancelOperationResponse
+	err := l.extend(ctx, "CancelOperation", in, &out)
+	return out, err
+}
+
 // extend calls an action of the API's extension as the administrator.
 func (l Local) extend(ctx context.Context, action string, in, out any) error {
 	body, err := json.Marshal(in)

@@ -109,10 +109,11 @@ func (t *Tx) Checkpoint(ctx context.Context, l Lease, step string) error {
 	return held(n, err, "checkpoint", l)
 }
 
-// RetryAt gives the lease back and has the operation run again not before at. attempt is how often
-// the step after the checkpoint has been tried. ErrLost.
+// RetryAt gives the lease back and has the operation run again not before at, or at once if it is to be
+// canceled. attempt is how often the step after the checkpoint has been tried. ErrLost.
 func (t *Tx) RetryAt(ctx context.Context, l Lease, at time.Time, attempt int) error {
-	n, err := t.exec(ctx, `update operations set runner = '', runnable_at = ?, attempt = ?, updated_at = ?
+	n, err := t.exec(ctx, `update operations set runner = '',
+		runnable_at = case when cancel_requested = 1 and undoing = 0 then started_at else ? end, attempt = ?, updated_at = ?
 		where id = ? and runner = ? and fence = ? and ended_at = 0`,
 		micros(at), attempt, micros(t.now), string(l.Operation.ID), l.Runner, l.fence)
 	return held(n, err, "retry", l)

@@ -9,7 +9,7 @@ import (
 )
 
 const operationColumns = `id, service, number, type, status, revision, step, attempt, reason,
-	undoing, started_at, updated_at, ended_at, deadline, runner, fence, runnable_at`
+	undoing, cancel_requested, started_at, updated_at, ended_at, deadline, runner, fence, runnable_at`
 
 // operationRow is a row of operations.
 type operationRow struct {
@@ -23,15 +23,15 @@ type operationRow struct {
 
 func scanOperation(r scanner, op *operationRow) error {
 	var (
-		undoing                           int
+		undoing, canceled                 int
 		started, updated, ended, deadline int64
 	)
 	err := r.Scan(&op.ID, &op.Service, &op.number, &op.Type, &op.Status, &op.Revision, &op.Step, &op.Attempt, &op.Reason,
-		&undoing, &started, &updated, &ended, &deadline, &op.runner, &op.fence, &op.runnableAt)
+		&undoing, &canceled, &started, &updated, &ended, &deadline, &op.runner, &op.fence, &op.runnableAt)
 	if err != nil {
 		return err
 	}
-	op.undoing = undoing != 0
+	op.undoing, op.Canceled = undoing != 0, canceled != 0
 	op.StartedAt, op.UpdatedAt = fromMicros(started), fromMicros(updated)
 	op.EndedAt, op.Deadline = fromMicros(ended), fromMicros(deadline)
 	return nil

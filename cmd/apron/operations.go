@@ -5,17 +5,20 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/apprunner/types"
 
 	"apron/server"
 )
 
 type operationsCommand struct {
-	List listOperationsCommand `cmd:"" default:"withargs" help:"List the operations of a service, with the reasons of those that failed (default)."`
+	List   listOperationsCommand  `cmd:"" default:"withargs" help:"List the operations of a service, with the reasons of those that failed (default)."`
+	Cancel cancelOperationCommand `cmd:"" help:"End an operation in progress by undoing what it did."`
 }
 
 type listOperationsCommand struct {
@@ -56,4 +59,54 @@ func (l *listOperationsCommand) Run(s *settings) error {
 		}
 		return nil
 	})
+}
+
+type cancelOperationCommand struct {
+	What string `arg:"" name:"name|operation-id" help:"Name of the service, or id of the operation."`
+}
+
+// Run cancels the operation, waits for its end, and says what has become of it.
+func (c *cancelOperationCommand) Run(s *settings) error {
+	if operationID.MatchString(c.What) {
+		local, err := s.local()
+		if err != nil {
+			return err
+		}
+		ctx, stop := server.Interrupted()
+		defer stop()
+		return cancelOperation(ctx, local, "", c.What)
+	}
+	return s.service(c.What, func(ctx context.Context, local server.Local, arn string) error {
+		return cancelOperation(ctx, local, arn, "")
+	})
+}
+
+// operationID matches what cannot be meant as the name of a service.
+var operationID = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+
+func cancelOperation(ctx context.Context, local server.Local, arn, id string) error {
+	canceled, err := local.Cancel(ctx, arn, id)
+	if err != nil {
+		return err
+	}
+	svc, err := awaitService(ctx, newClient(local), aws.String(canceled.ServiceARN))
+	if err != nil {
+		return err
+	}
+	list, err := local.Operations(ctx, canceled.ServiceARN, 0)
+	if err != nil {
+		return err
+	}
+	status := "gone"
+	for _, op := range list {
+		if aws.ToString(op.Id) == canceled.OperationID {
+			status = aws.ToString(op.Status)
+		}
+	}
+	fmt.Fprintf(os.Stderr, "Operation %s (%s) is %s. Service %s is %s.\n",
+		canceled.OperationID, canceled.Type, status, aws.ToString(svc.ServiceName), svc.Status)
+	if canceled.Type == "DELETE_SERVICE" && svc.Status == types.ServiceStatusDeleteFailed {
+		fmt.Fprintln(os.Stderr, "A deletion cannot be undone: delete the service again.")
+	}
+	return nil
 }

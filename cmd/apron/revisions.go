@@ -114,7 +114,8 @@ func shortDigest(digest string) string {
 	return digest[:min(len(digest), enough)]
 }
 
-func firstLine(s string) string {
-	line, _, _ := strings.Cut(s, "\n")
-	return line
+// firstLine returns what a reason says before the log lines that follow.
+func firstLine(reason string) string {
+	line, _, _ := strings.Cut(reason, "\n")
+	return strings.TrimSuffix(line, " Last log lines:")
 }

@@ -141,7 +141,7 @@ func (i *instance) begin(ctx context.Context) bool {
 			i.log.Warn("prepared instance could not be started", "err", err)
 			continue
 		}
-		if !away(err) {
+		if !away(err) && !i.s.clearRemnant(err) {
 			i.log.Warn("instance could not be started", "err", err)
 			i.report(apron.InstanceFailed, &apron.Failure{
 				Start: startReason(err), Log: i.tail(),

@@ -27,7 +27,11 @@ func (d *Driver) PrepareReporting(ctx context.Context, spec engine.Spec, report 
 		return err
 	}
 	defer release()
-	if err := s.pull(ctx, spec, report); err != nil {
+	err = s.pull(ctx, spec, report)
+	if s.clearRemnant(err) {
+		err = s.pull(ctx, spec, report)
+	}
+	if err != nil {
 		return err
 	}
 	d.mu.Lock()

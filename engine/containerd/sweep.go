@@ -27,6 +27,7 @@ var instanceName = regexp.MustCompile(`^[0-9a-f]{32}$`)
 func (s *session) sweep(ctx context.Context, known map[apron.InstanceID]bool) error {
 	return errors.Join(
 		s.sweepGroups(ctx, known),
+		endStrayShims(ctx, s.cfg.Dir, func(id apron.InstanceID) bool { return instanceName.MatchString(string(id)) && !known[id] }),
 		s.sweepLinks(known),
 		s.sweepSpares(),
 		s.sweepFiles(known),

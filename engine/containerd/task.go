@@ -91,12 +91,15 @@ func (s *session) tryAwaitExit(ctx context.Context, id apron.InstanceID) (exit, 
 	return exit{code: int(status.ExitCode()), known: true}, nil
 }
 
-// removeTask removes an instance's task, ending its processes if any are left. By the time it
-// returns, everything they wrote is in the log file.
+// removeTask removes an instance's task, ending its processes if any are left, or a shim that serves
+// no task. By the time it returns, everything they wrote is in the log file.
 func (s *session) removeTask(ctx context.Context, id apron.InstanceID) error {
 	t, err := s.task(ctx, id)
-	if err != nil || t == nil {
+	if err != nil {
 		return err
+	}
+	if t == nil {
+		return endStrayShims(ctx, s.cfg.Dir, func(of apron.InstanceID) bool { return of == id })
 	}
 	if _, err := t.Delete(ctx, client.WithProcessKill); err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("remove process: %w", err)
