@@ -46,6 +46,7 @@ func playRole(role string, args []string) error {
 	for _, name := range []string{"data", "listen", "http", "https", "start-window", "store", "poll-interval", "config"} {
 		given[name] = flags.String(name, "", "")
 	}
+	takeOver := flags.Bool("take-over", false, "")
 	mirrors := flags.String("mirrors", "", "") // HOST=URL
 	if err := flags.Parse(args); err != nil {
 		return fmt.Errorf("parse flags: %w", err)
@@ -68,7 +69,7 @@ func playRole(role string, args []string) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	switch role {
 	case "router":
-		return server.RunRouter(ctx, cfg, log)
+		return server.RunRouter(ctx, cfg, *takeOver, log)
 	case "engine":
 		return server.RunEngine(ctx, cfg, log)
 	default:
