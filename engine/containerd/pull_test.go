@@ -56,7 +56,7 @@ func (r *rig) kept(t testing.TB) (blobs, downloads, leases int) {
 // wantNothingKept waits until the collector has removed what a failed pull has brought.
 func (r *rig) wantNothingKept(t testing.TB) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
