@@ -2,13 +2,16 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"apron"
+	"apron/store"
 )
 
 // drain waits until the requests the revision's instances still have are answered, but no longer
-// than the drain timeout. No route may name the revision.
+// than one request may take. No route may name the revision.
 func (f *Fleet) drain(ctx context.Context, rev apron.RevisionID) error {
 	if err := f.awaitSynced(ctx); err != nil {
 		return fmt.Errorf("drain revision %s: %w", rev, err)
@@ -20,9 +23,13 @@ func (f *Fleet) drain(ctx context.Context, rev apron.RevisionID) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	limited, cancel := context.WithTimeout(ctx, f.cfg.DrainTimeout)
+	limit, err := f.drainLimit(ctx, rev)
+	if err != nil {
+		return fmt.Errorf("drain revision %s: %w", rev, err)
+	}
+	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	err := f.cfg.Router.Drained(limited, ids)
+	err = f.cfg.Router.Drained(limited, ids)
 	if err != nil && ctx.Err() != nil {
 		return fmt.Errorf("drain revision %s: %w", rev, err)
 	}
@@ -30,6 +37,30 @@ func (f *Fleet) drain(ctx context.Context, rev apron.RevisionID) error {
 		f.cfg.Log.Warn("requests were still running when their instances were stopped", "revision", rev, "err", err)
 	}
 	return nil
+}
+
+// longestDrain leaves an operation the time for everything else.
+const longestDrain = 8 * time.Minute
+
+// drainLimit is how long a request to the revision's instances may still take: the service's own limit,
+// if it has one, else the drain timeout.
+func (f *Fleet) drainLimit(ctx context.Context, id apron.RevisionID) (time.Duration, error) {
+	rev, err := f.cfg.Store.Revision(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return f.cfg.DrainTimeout, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	svc, err := f.cfg.Store.Service(ctx, rev.Service)
+	if err != nil {
+		return 0, err
+	}
+	options, err := f.options(ctx, svc)
+	if err != nil || options.RequestTimeout == 0 {
+		return f.cfg.DrainTimeout, err
+	}
+	return min(options.RequestTimeout, longestDrain), nil
 }
 
 // awaitSynced returns when the engine has reported every instance there was. Before that, an

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"apron"
+	"apron/engine"
 )
 
 // observe takes in one report of the engine.
@@ -115,7 +117,7 @@ func (f *Fleet) awaitReady(ctx context.Context, rev apron.Revision, n int) error
 	defer cancel()
 	for {
 		f.mu.Lock()
-		ready, last, changed := 0, (*apron.Failure)(nil), f.changed
+		ready, last, changed := 0, apron.Instance{}, f.changed
 		for _, i := range f.instances {
 			if i.Revision != rev.ID {
 				continue
@@ -127,7 +129,7 @@ func (f *Fleet) awaitReady(ctx context.Context, rev apron.Revision, n int) error
 				f.mu.Unlock()
 				return apron.Faultf(apron.Invalid, "%s", i.Failure.Detail())
 			case i.Failure != nil:
-				last = i.Failure
+				last = i
 			}
 		}
 		f.mu.Unlock()
@@ -138,7 +140,7 @@ func (f *Fleet) awaitReady(ctx context.Context, rev apron.Revision, n int) error
 		case <-changed:
 		case <-window.Done():
 			if errors.Is(context.Cause(window), errStartWindow) {
-				return f.notHealthy(rev, last)
+				return f.notHealthy(ctx, rev, last)
 			}
 			return ctx.Err()
 		}
@@ -156,7 +158,8 @@ func (f *Fleet) startWindow(rev apron.Revision) time.Duration {
 var errStartWindow = errors.New("start window ended")
 
 // notHealthy says that the instances run but did not pass their health check in time.
-func (f *Fleet) notHealthy(rev apron.Revision, last *apron.Failure) error {
+// last is the last one that said why it is not ready, if any did.
+func (f *Fleet) notHealthy(ctx context.Context, rev apron.Revision, last apron.Instance) error {
 	check, port := rev.Config.HealthCheck, rev.Config.Source.Run().Port
 	where := fmt.Sprintf("protocol `%s` [Port: '%s']", check.Protocol, port)
 	if check.Protocol == apron.HealthCheckHTTP {
@@ -164,8 +167,33 @@ func (f *Fleet) notHealthy(rev apron.Revision, last *apron.Failure) error {
 	}
 	msg := fmt.Sprintf("Health check failed on %s for %s. Check your configured port number. For more information, see the application logs.",
 		where, f.startWindow(rev).Round(time.Second))
-	if last != nil {
-		msg += " " + last.Detail()
+	if last.Failure != nil {
+		why := *last.Failure
+		if len(why.Log) == 0 {
+			why.Log = f.lastLines(ctx, last.ID)
+		}
+		msg += " " + why.Detail()
 	}
 	return apron.Faultf(apron.Invalid, "%s", msg)
+}
+
+// lastLines returns the last lines an instance has written, if the engine keeps them. An engine reports
+// them by itself only with the end of a process.
+func (f *Fleet) lastLines(ctx context.Context, id apron.InstanceID) []string {
+	reader, ok := f.cfg.Engine.(engine.LogReader)
+	if !ok {
+		return nil
+	}
+	var lines []string
+	_, err := reader.ReadLog(ctx, id, engine.LogOptions{}, func(l engine.LogLine) error {
+		if len(lines) == apron.MaxFailureLog {
+			lines = slices.Delete(lines, 0, 1)
+		}
+		lines = append(lines, l.Text)
+		return nil
+	})
+	if err != nil {
+		f.cfg.Log.Warn("read what an instance wrote", "instance", id, "err", err)
+	}
+	return lines
 }

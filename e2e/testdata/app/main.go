@@ -1,8 +1,10 @@
 // Command app is the application the end-to-end tests deploy. MODE says how it behaves: serve
-// (default), exit (ends at once with CODE after writing a line), deaf (runs but never listens).
+// (default), exit (ends at once with CODE after writing a line), hungry (takes all the memory there is), deaf (runs but never listens), astray (listens on another port), sick
+// (answers everything 503).
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -28,6 +30,20 @@ func main() {
 		fmt.Println("cannot reach the database")
 		code, _ := strconv.Atoi(os.Getenv("CODE"))
 		os.Exit(code)
+	case "hungry":
+		fmt.Println("more memory, please")
+		for taken := [][]byte{}; ; {
+			taken = append(taken, bytes.Repeat([]byte{1}, 16<<20))
+		}
+	case "astray":
+		_ = os.Setenv("PORT", "9090")
+		serve(ctx)
+	case "sick":
+		fmt.Println("not feeling well")
+		srv := &http.Server{Addr: ":" + os.Getenv("PORT"), ReadHeaderTimeout: 10 * time.Second}
+		srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
+		go func() { <-ctx.Done(); _ = srv.Close() }()
+		_ = srv.ListenAndServe()
 	case "deaf":
 		fmt.Println("running, but not listening")
 		<-ctx.Done()
@@ -42,6 +58,20 @@ func serve(ctx context.Context) {
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, "version=%s pid=%d instance=%s proto=%s for=%s\n", os.Getenv("VERSION"), os.Getpid(), host,
 			r.Header.Get("X-Forwarded-Proto"), r.Header.Get("X-Forwarded-For"))
+	})
+	mux.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) {
+		d, _ := time.ParseDuration(r.URL.Query().Get("for"))
+		select {
+		case <-time.After(d):
+			fmt.Fprintln(w, "version="+os.Getenv("VERSION"), "at last")
+		case <-r.Context().Done():
+		}
+	})
+	mux.HandleFunc("/env", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintln(w, host)
+		for _, e := range os.Environ() {
+			fmt.Fprintln(w, e)
+		}
 	})
 	mux.HandleFunc("/crash", func(http.ResponseWriter, *http.Request) {
 		fmt.Println("asked to crash")
