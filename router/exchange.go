@@ -33,6 +33,7 @@ type exchange struct {
 	onHijack func(net.Conn) // called with the client's connection when a tunnel begins
 
 	proxy     *proxy
+	bodyless  bool // the response has no body and no trailers
 	http10    bool // the user speaks it
 	ends      *ends
 	requestID string // that the instance was told
@@ -70,7 +71,16 @@ func (x *exchange) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Unwrap gives http.ResponseController what this type lacks, Flush above all.
+// FlushError sends what was written. A header section behind which nothing comes waits for the end of
+// the response: in HTTP/2 both are then one frame, which is what gRPC calls Trailers-Only.
+func (x *exchange) FlushError() error {
+	if x.bodyless {
+		return nil
+	}
+	return http.NewResponseController(x.ResponseWriter).Flush()
+}
+
+// Unwrap gives http.ResponseController what this type lacks.
 func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
 
 // Hijack takes the client's connection over for a tunnel.

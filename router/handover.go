@@ -97,11 +97,10 @@ func (o *office) hold(ctx context.Context, c *control, public listeners, replace
 			return nil
 		}
 		o.cfg.Log.Error("hand the listeners over", "err", err)
-		err = errors.Join(o.take(ctx), announce(o.cfg, o.addresses))
-		if ctx.Err() != nil {
+		if ended := ctx.Err() != nil; ended {
 			return nil
 		}
-		if err != nil {
+		if err := errors.Join(o.take(ctx), announce(o.cfg, o.addresses)); err != nil {
 			return fmt.Errorf("go on after a successor failed: %w", err)
 		}
 	}

@@ -258,8 +258,10 @@ func TestGRPC(t *testing.T) {
 			if trailer.Get("x-user")[0] != "me" || trailer.Get("x-trailer-bin")[0] != "\x00\x01" {
 				t.Errorf("trailer %v", trailer)
 			}
-			if _, err := client.Check(ctx, &healthpb.HealthCheckRequest{Service: "none"}); status.Code(err) != codes.NotFound {
-				t.Errorf("got %v", err)
+			for range 20 { // an answer of nothing but trailers stays one
+				if _, err := client.Check(ctx, &healthpb.HealthCheckRequest{Service: "none"}); status.Code(err) != codes.NotFound {
+					t.Errorf("got %v", err)
+				}
 			}
 			stream, err := client.Watch(ctx, &healthpb.HealthCheckRequest{Service: name})
 			if err != nil {

@@ -296,6 +296,7 @@ func modifyResponse(res *http.Response) error {
 	x := attemptOf(res.Request.Context()).exchange
 	res.Header["Server"] = []string{serverName}
 	res.Header["X-Envoy-Upstream-Service-Time"] = []string{strconv.FormatInt(x.upstream.Milliseconds(), 10)}
+	x.bodyless = res.ContentLength == 0 && len(res.Trailer) == 0
 	if x.http10 {
 		res.Trailer = nil // it has none
 	}
