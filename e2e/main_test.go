@@ -51,9 +51,10 @@ func playRole(role string, args []string) error {
 	flags := flag.NewFlagSet(role, flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	given := map[string]*string{}
-	for _, name := range []string{"data", "listen", "http", "https", "start-window", "store", "poll-interval", "config"} {
+	for _, name := range []string{"data", "listen", "http", "https", "start-window", "store", "poll-interval", "config", "domain"} {
 		given[name] = flags.String(name, "", "")
 	}
+	takeOver := flags.Bool("take-over", false, "")
 	mirrors := flags.String("mirrors", "", "") // HOST=URL
 	if err := flags.Parse(args); err != nil {
 		return fmt.Errorf("parse flags: %w", err)
@@ -76,7 +77,7 @@ func playRole(role string, args []string) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	switch role {
 	case "router":
-		return server.RunRouter(ctx, cfg, log)
+		return server.RunRouter(ctx, cfg, *takeOver, log)
 	case "engine":
 		return server.RunEngine(ctx, cfg, log)
 	default:
