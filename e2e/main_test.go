@@ -43,7 +43,7 @@ func playRole(role string, args []string) error {
 	flags := flag.NewFlagSet(role, flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	given := map[string]*string{}
-	for _, name := range []string{"data", "listen", "http", "https", "start-window", "store", "poll-interval", "config"} {
+	for _, name := range []string{"data", "listen", "http", "https", "start-window", "store", "poll-interval", "config", "domain"} {
 		given[name] = flags.String(name, "", "")
 	}
 	takeOver := flags.Bool("take-over", false, "")

@@ -1,6 +1,8 @@
 package router
 
 import (
+	"net"
+	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -53,4 +55,40 @@ func TestEjectionAndProbing(t *testing.T) {
 			t.Error("when all have failed none is used")
 		}
 	})
+}
+
+func TestConnectionsPerUser(t *testing.T) {
+	u := userConns{most: 2}
+	addr := netip.MustParseAddr
+	for _, tt := range []struct {
+		from string
+		want bool
+	}{
+		{"192.0.2.1", true},
+		{"::ffff:192.0.2.1", true},
+		{"192.0.2.1", false},
+		{"192.0.2.2", true},
+		{"2001:db8::1", true},
+		{"2001:db8::2", true},
+		{"2001:db8::3", false},
+		{"2001:db8:0:1::1", true},
+		{"127.0.0.1", true},
+		{"127.0.0.1", true},
+		{"127.0.0.1", true},
+		{"::1", true},
+	} {
+		if got := u.enter(addr(tt.from)); got != tt.want {
+			t.Errorf("%s: %v", tt.from, got)
+		}
+	}
+	u.leave(&net.TCPAddr{IP: net.ParseIP("192.0.2.1")})
+	if !u.enter(addr("192.0.2.1")) {
+		t.Error("a place that is free again is not")
+	}
+	for range 2 {
+		u.leave(&net.TCPAddr{IP: net.ParseIP("2001:db8::1")})
+	}
+	if n := len(u.open); n != 3 {
+		t.Errorf("%d users are remembered, want 3", n)
+	}
 }

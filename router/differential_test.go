@@ -94,7 +94,7 @@ func (in *rawInstance) serve(c net.Conn) {
 			}
 			answer = head + "\r\n\r\n"
 		}
-		ends := strings.HasPrefix(req.Header.Get("X-Answer"), "end-") && req.Method != http.MethodHead
+		ends := ok && strings.HasPrefix(req.Header.Get("X-Answer"), "end-") && req.Method != http.MethodHead
 		if _, err := io.WriteString(c, answer); err != nil || ends {
 			return
 		}

@@ -33,6 +33,7 @@ type exchange struct {
 	onHijack func(net.Conn) // called with the client's connection when a tunnel begins
 
 	proxy     *proxy
+	bodyless  bool // the response has no body and no trailers
 	http10    bool // the user speaks it
 	ends      *ends
 	requestID string // that the instance was told
@@ -40,7 +41,6 @@ type exchange struct {
 	status   int // sent or, if nothing could be, to be recorded; 0: none yet
 	bytes    int64
 	bodyFail atomic.Bool // reading the client's body failed; set by the transport's goroutine
-	bodyless bool        // the answer has none; set before any of it is sent
 }
 
 // acquire takes a slot of an instance not tried before.
@@ -71,9 +71,8 @@ func (x *exchange) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// FlushError sends what is held back, but not the header of an answer without a body: in HTTP/2 that
-// ends the stream, which is how gRPC tells an error that comes before any message ("Trailers-Only" in
-// gRPC over HTTP2), and may not be followed by anything.
+// FlushError sends what was written. A header section behind which nothing comes waits for the end of
+// the response: in HTTP/2 both are then one frame, which is what gRPC calls Trailers-Only.
 func (x *exchange) FlushError() error {
 	if x.bodyless {
 		return nil

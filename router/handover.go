@@ -83,7 +83,7 @@ func (o *office) leave() {
 
 // hold follows control planes until ctx is done or an heir has taken over, and then calls replaced.
 func (o *office) hold(ctx context.Context, c *control, public listeners, replaced func()) error {
-	for {
+	for ctx.Err() == nil {
 		heir, err := o.serve(ctx, c)
 		if heir == nil {
 			return err
@@ -97,14 +97,19 @@ func (o *office) hold(ctx context.Context, c *control, public listeners, replace
 			return nil
 		}
 		o.cfg.Log.Error("hand the listeners over", "err", err)
-		err = errors.Join(o.take(ctx), announce(o.cfg, o.addresses))
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("go on after a successor failed: %w", err)
+		if err := o.resume(ctx); err != nil {
+			return err
 		}
 	}
+	return nil
+}
+
+// resume makes this process the router again after a successor has failed.
+func (o *office) resume(ctx context.Context) error {
+	if err := errors.Join(o.take(ctx), announce(o.cfg, o.addresses)); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("go on after a successor failed: %w", err)
+	}
+	return nil
 }
 
 // serve follows control planes until ctx is done or an heir has introduced itself, whom it returns.

@@ -9,8 +9,8 @@ const (
 // hostName is a host in the form routes are looked up by: lower case, no port, no trailing dot. It
 // is a value of fixed size so that a look-up allocates nothing.
 type hostName struct {
-	buf [maxHostLen]byte
-	n   int // bytes of buf in use; 0: not a host name
+	buf [maxHostLen + 1]byte // with a dot at the end
+	n   int                  // bytes of buf in use; 0: not a host name
 }
 
 // bytes returns the name; the caller must not keep it longer than h.
@@ -26,62 +26,66 @@ type text interface{ string | []byte }
 
 func parseHost[T text](h *hostName, s T) bool {
 	h.n = 0
-	end, ok := hostEnd(s)
-	if !ok {
-		return false
-	}
-	s = s[:end]
-	if len(s) > 0 && s[len(s)-1] == '.' {
-		s = s[:len(s)-1]
-	}
-	if len(s) == 0 || len(s) > maxHostLen {
-		return false
-	}
-	label := 0 // where the label at hand starts
+	label, n := 0, len(s) // where the label at hand starts; where the name ends
 	for i := range len(s) {
-		c := s[i]
-		switch {
-		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '-', c == '_':
-		case 'A' <= c && c <= 'Z':
-			c += 'a' - 'A'
-		case c == '.':
-			if !validLabel(s[label:i]) {
+		c := hostLower[s[i]]
+		if c == 0 {
+			if s[i] != ':' || !validPort(s[i+1:]) {
 				return false
 			}
-			label = i + 1
-		default:
+			n = i
+			break
+		}
+		if i == len(h.buf) {
 			return false
 		}
 		h.buf[i] = c
+		if c == '.' {
+			if !validLabel(h.buf[label:i]) {
+				return false
+			}
+			label = i + 1
+		}
 	}
-	if !validLabel(s[label:]) {
+	if label == n && n > 1 {
+		n-- // a dot at the end
+	} else if !validLabel(h.buf[label:min(n, len(h.buf))]) {
 		return false
 	}
-	h.n = len(s)
+	if n > maxHostLen {
+		return false
+	}
+	h.n = n
 	return true
 }
 
-func validLabel[T text](l T) bool {
+// hostLower gives the lower case of a byte that may be in a name that is routed, and 0 for others.
+//
+//nolint:gochecknoglobals // a constant table
+var hostLower = func() (table [256]byte) {
+	for _, c := range "abcdefghijklmnopqrstuvwxyz0123456789-_." {
+		table[c] = byte(c)
+	}
+	for c := byte('A'); c <= 'Z'; c++ {
+		table[c] = c + 'a' - 'A'
+	}
+	return table
+}()
+
+func validLabel(l []byte) bool {
 	return len(l) > 0 && len(l) <= maxLabelLen && l[0] != '-' && l[len(l)-1] != '-'
 }
 
-// hostEnd returns where the name ends and a port, if any, begins, and whether that is legal. An
-// empty port is (RFC 3986 section 3.2.3).
-func hostEnd[T text](s T) (int, bool) {
+// validPort reports whether s is a port. An empty one is (RFC 3986 section 3.2.3).
+func validPort[T text](s T) bool {
+	port := 0
 	for i := range len(s) {
-		if s[i] != ':' {
-			continue
+		if s[i] < '0' || s[i] > '9' {
+			return false
 		}
-		port := 0
-		for j := i + 1; j < len(s); j++ {
-			if s[j] < '0' || s[j] > '9' {
-				return 0, false
-			}
-			if port = 10*port + int(s[j]-'0'); port > 65535 {
-				return 0, false
-			}
+		if port = 10*port + int(s[i]-'0'); port > 65535 {
+			return false
 		}
-		return i, true
 	}
-	return len(s), true
+	return true
 }

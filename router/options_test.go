@@ -258,9 +258,9 @@ func TestGRPC(t *testing.T) {
 			if trailer.Get("x-user")[0] != "me" || trailer.Get("x-trailer-bin")[0] != "\x00\x01" {
 				t.Errorf("trailer %v", trailer)
 			}
-			for range 20 { // errors before any message, whose header must end the stream
+			for range 20 { // an answer of nothing but trailers stays one
 				if _, err := client.Check(ctx, &healthpb.HealthCheckRequest{Service: "none"}); status.Code(err) != codes.NotFound {
-					t.Fatalf("got %v", err)
+					t.Errorf("got %v", err)
 				}
 			}
 			stream, err := client.Watch(ctx, &healthpb.HealthCheckRequest{Service: name})

@@ -124,7 +124,9 @@ func routerAddresses(ctx context.Context, t *testing.T, data string) router.Addr
 	go func() { ended <- client.Run(ctx) }()
 	defer func() {
 		cancel()
-		<-ended
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
 	}()
 	a, err := client.Addresses(ctx)
 	if err != nil {
