@@ -17,7 +17,8 @@ type Extensions struct {
 	// StopTimeout is how long an instance may take to end after SIGTERM before it is killed; 0: 30 s
 	// (tag apron:stop-timeout).
 	StopTimeout time.Duration
-	// Runtime is what runs the instances: empty for runc, or RuntimeGVisor (tag apron:runtime).
+	// Runtime is what runs the instances: RuntimeRunc, RuntimeGVisor, or empty for what the server is
+	// configured to use (tag apron:runtime).
 	Runtime string
 	// Dockerfile is the path, below the source directory, of the Dockerfile to build instead of a
 	// managed runtime; empty: none (tag apron:dockerfile).
@@ -26,8 +27,11 @@ type Extensions struct {
 	Route RouteOptions
 }
 
-// RuntimeGVisor runs instances in gVisor's sandbox (runsc).
-const RuntimeGVisor = "gvisor"
+// The runtimes.
+const (
+	RuntimeRunc   = "runc"   // containers
+	RuntimeGVisor = "gvisor" // gVisor's sandbox (runsc): a kernel of its own in between
+)
 
 // ProtocolH2C is HTTP/2 with prior knowledge, without TLS (RFC 9113, 3.3).
 const ProtocolH2C = "h2c"
@@ -108,7 +112,8 @@ func serviceExtensions() map[string]extension {
 			"off": func(*Extensions) {}, "on": func(e *Extensions) { e.Route.AccessLog = true },
 		}),
 		"apron:runtime": choice("runc or gvisor", map[string]func(*Extensions){
-			"runc": func(*Extensions) {}, RuntimeGVisor: func(e *Extensions) { e.Runtime = RuntimeGVisor },
+			RuntimeRunc:   func(e *Extensions) { e.Runtime = RuntimeRunc },
+			RuntimeGVisor: func(e *Extensions) { e.Runtime = RuntimeGVisor },
 		}),
 		"apron:dockerfile": {"a path below the source directory", func(e *Extensions, value string) bool {
 			e.Dockerfile = value

@@ -31,7 +31,7 @@ type Spec struct {
 	MilliCPU    int      // CPU limit, thousandths of a core
 	MemoryMiB   int      // memory limit
 	HealthCheck apron.HealthCheck
-	Runtime     string        // empty: the driver's default; or apron.RuntimeGVisor
+	Runtime     string        // apron.RuntimeRunc or apron.RuntimeGVisor; empty: the driver's default
 	StopTimeout time.Duration // from SIGTERM to SIGKILL; 0: the driver's default, 30 s
 }
 

@@ -33,6 +33,8 @@ type Config struct {
 	Account string `koanf:"account"` // account of the administrator key, 12 digits
 	// Store is the database: empty for SQLite in Data, or a postgres:// URL.
 	Store string `koanf:"store"`
+	// Runtime is what runs the instances of services whose tags do not say: runc or gvisor.
+	Runtime string `koanf:"runtime"`
 	// StartWindow is how long an instance that runs may take to pass its first health check.
 	StartWindow time.Duration `koanf:"start-window"`
 	// Revisions is how many revisions of each service that have served are kept with their images, the
@@ -95,7 +97,7 @@ func defaults() map[string]any {
 	return map[string]any{
 		"data": defaultData(), "listen": "127.0.0.1:4080", "http": "127.0.0.1:8080", "https": "127.0.0.1:8443",
 		"domain": "apron.localhost", "region": "us-east-1", "account": "123456789012",
-		"store": "", "start-window": "5m", "operations": 8, "revisions": 20, "poll-interval": "60s",
+		"store": "", "runtime": apron.RuntimeRunc, "start-window": "5m", "operations": 8, "revisions": 20, "poll-interval": "60s",
 		"docker-config": "", "max-image-mib": 10 << 10, "registry-min-free-mib": 1 << 10,
 	}
 }
@@ -204,6 +206,7 @@ func (c Config) validate() error {
 	check(apron.ValidRegion(c.Region), "region: %q is not a region name", c.Region)
 	check(accountID.MatchString(c.Account), "account: %q is not 12 digits", c.Account)
 	check(c.StartWindow > 0 && c.StartWindow <= 15*time.Minute, "start-window: %s is not between 0 and 15m", c.StartWindow)
+	check(c.Runtime == apron.RuntimeRunc || c.Runtime == apron.RuntimeGVisor, "runtime: %q is neither runc nor gvisor", c.Runtime)
 	check(c.Operations > 0, "operations: %d is not a positive number", c.Operations)
 	for i, files := range c.Certificates {
 		check(filepath.IsAbs(files.Cert) && filepath.IsAbs(files.Key), "certificates: entry %d: cert and key must be absolute paths", i+1)

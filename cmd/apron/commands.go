@@ -48,6 +48,7 @@ type settings struct {
 	Domain    string `placeholder:"NAME" help:"Services are <label>.<region>.NAME."`
 	Region    string `placeholder:"NAME" help:"Region the command line works in."`
 	Account   string `placeholder:"DIGITS" help:"Account of the administrator."`
+	Runtime   string `placeholder:"NAME" help:"What runs instances: runc (default), or gvisor for untrusted code."`
 	Store     string `placeholder:"URL" help:"Database: a postgres:// URL. Default: SQLite in the data directory."`
 	Config    string `placeholder:"FILE" help:"Configuration file. Default: apron.yaml in the data directory." env:"APRON_CONFIG"`
 	LogFormat string `enum:"text,json" default:"text" help:"Format of the server's log: text or json." env:"APRON_LOG_FORMAT"`
@@ -58,7 +59,7 @@ func (s settings) flags() map[string]any {
 	given := map[string]any{}
 	for name, value := range map[string]string{
 		"data": s.Data, "listen": s.Listen, "http": s.HTTP, "https": s.HTTPS, "domain": s.Domain,
-		"region": s.Region, "account": s.Account, "store": s.Store,
+		"region": s.Region, "account": s.Account, "store": s.Store, "runtime": s.Runtime,
 	} {
 		if value != "" {
 			given[name] = value

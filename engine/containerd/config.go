@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"path/filepath"
 	"time"
+
+	"apron"
 )
 
 // maxSocketPath is the longest path a unix socket can have on Linux (unix(7): 108 bytes with the
@@ -34,6 +36,10 @@ type Config struct {
 	// loopback; nil: none. The router's ports let services call each other.
 	Open []uint16
 
+	// Runtime is what runs instances whose spec does not say: apron.RuntimeGVisor, or apron.RuntimeRunc;
+	// empty: that.
+	Runtime string
+
 	// Grace is how long an instance whose spec does not say may take to end after SIGTERM; zero: 30 s,
 	// as App Runner gives.
 	Grace time.Duration
@@ -55,6 +61,9 @@ func (c Config) defaulted() Config {
 	}
 	if c.Namespace == "" {
 		c.Namespace = DefaultNamespace
+	}
+	if c.Runtime == "" {
+		c.Runtime = apron.RuntimeRunc
 	}
 	if c.Grace <= 0 {
 		c.Grace = 30 * time.Second

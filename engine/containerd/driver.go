@@ -182,6 +182,12 @@ func (d *Driver) Describe(ctx context.Context) (engine.Description, error) {
 		found.Tier = "containers that share the machine's users"
 		found.Reasons = append(found.Reasons, s.noUserNamespaces.Error())
 	}
+	if d.cfg.sandboxed(engine.Spec{}) {
+		found = engine.Description{Driver: "containerd", Tier: "sandboxes of gVisor"}
+		if err := s.checkRuntime(engine.Spec{}); err != nil {
+			found.Reasons = append(found.Reasons, err.Error())
+		}
+	}
 	if s.snapshotter != overlayfs {
 		found.Reasons = append(found.Reasons, "overlay mounts do not work: every instance has a full copy of its image")
 	}

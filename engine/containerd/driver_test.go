@@ -63,6 +63,7 @@ func (r *rig) harness(t *testing.T) enginetest.Harness {
 	h := enginetest.Harness{
 		Serve:  r.serveImage(t),
 		Exit:   r.images.push(t, "exit", v1.Config{Entrypoint: []string{"/app", "exit"}}),
+		Copy:   []string{"/app", "copy"},
 		Silent: r.images.push(t, "silent", v1.Config{Cmd: []string{"/app", "silent"}}),
 		Crash:  func(t *testing.T, i apron.Instance) { _, _ = get(i, "/crash") },
 		Process: func(t *testing.T, id apron.InstanceID) string {

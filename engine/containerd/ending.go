@@ -74,7 +74,7 @@ func (i *instance) endProcess(ctx context.Context) {
 	i.thaw()
 	group := groupOf(i.s.cfg.Dir, i.spec.Service, i.id)
 	for ctx.Err() == nil {
-		err := i.s.tryEndProcess(ctx, i.id, group, cmp.Or(i.spec.StopTimeout, i.s.cfg.Grace))
+		err := i.s.tryEndProcess(ctx, i, group)
 		if err == nil {
 			return
 		}
@@ -85,7 +85,8 @@ func (i *instance) endProcess(ctx context.Context) {
 	}
 }
 
-func (s *session) tryEndProcess(ctx context.Context, id apron.InstanceID, group string, patience time.Duration) error {
+func (s *session) tryEndProcess(ctx context.Context, i *instance, group string) error {
+	id, patience := i.id, cmp.Or(i.spec.StopTimeout, s.cfg.Grace)
 	t, err := s.task(ctx, id)
 	if err != nil || t == nil {
 		return err
@@ -94,7 +95,13 @@ func (s *session) tryEndProcess(ctx context.Context, id apron.InstanceID, group 
 	if err != nil {
 		pids = []int{int(t.Pid())}
 	}
-	if terminate(int(t.Pid()), pids) {
+	polite := false
+	if s.cfg.sandboxed(i.spec) { // which keeps its processes, and what they handle, to itself
+		polite = t.Kill(ctx, unix.SIGTERM) == nil
+	} else {
+		polite = terminate(int(t.Pid()), pids)
+	}
+	if polite {
 		grace, cancel := context.WithTimeout(ctx, patience)
 		_, err := s.awaitExit(grace, id)
 		cancel()

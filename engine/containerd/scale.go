@@ -22,6 +22,9 @@ func (d *Driver) PrepareReporting(ctx context.Context, spec engine.Spec, report 
 	if err != nil {
 		return err
 	}
+	if err := s.checkRuntime(spec); err != nil {
+		return err
+	}
 	r, release, err := d.hold(ctx, spec.Revision)
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package containerd
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -74,7 +75,7 @@ func (s *session) imageOf(ctx context.Context, id apron.RevisionID) (img client.
 // ids returns the ids of an instance, whose image names the user. gVisor makes a user namespace of
 // its own.
 func (s *session) ids(spec engine.Spec, addr netip.Addr, user string) idMap {
-	if s.noUserNamespaces != nil || spec.Runtime == apron.RuntimeGVisor {
+	if s.noUserNamespaces != nil || s.cfg.sandboxed(spec) {
 		return idMap{}
 	}
 	return idsOf(addr, user)
@@ -82,7 +83,12 @@ func (s *session) ids(spec engine.Spec, addr netip.Addr, user string) idMap {
 
 // createContainer makes the container record and root file system of an instance; nothing runs yet.
 func (s *session) createContainer(ctx context.Context, img client.Image, id apron.InstanceID, spec engine.Spec, at place, reserved bool) error {
+	spec.Runtime = cmp.Or(spec.Runtime, s.cfg.Runtime) // the default may be another one for the next driver
 	saved, err := saveSpec(spec)
+	if err != nil {
+		return err
+	}
+	binary, err := s.runtimeBinary(spec)
 	if err != nil {
 		return err
 	}
@@ -98,7 +104,7 @@ func (s *session) createContainer(ctx context.Context, img client.Image, id apro
 			labelService: string(spec.Service), labelRevision: string(spec.Revision), labelAddress: at.addr.String(), labelReserved: mark,
 		}),
 		client.WithContainerExtension(extensionSpec, saved),
-		client.WithRuntime(s.shim, s.runtimeOptions(at.ids)),
+		client.WithRuntime(s.shim, s.runtimeOptions(binary, at.ids)),
 		client.WithNewSpec(s.ociSpec(id, spec, at.ids, img)...), // last: it looks into the snapshot for the user's name
 	}
 	_, err = s.client.NewContainer(ctx, string(id), opts...)
@@ -116,8 +122,8 @@ func (s *session) createContainer(ctx context.Context, img client.Image, id apro
 
 // runtimeOptions says which runtime the shim drives. The pipes it makes for the output belong to the
 // instance's root: an application that opens /dev/stdout again must be allowed to.
-func (s *session) runtimeOptions(ids idMap) *options.Options {
-	o := &options.Options{BinaryName: s.runc, Root: filepath.Join(runDir(s.cfg.Dir), "runc")}
+func (s *session) runtimeOptions(binary string, ids idMap) *options.Options {
+	o := &options.Options{BinaryName: binary, Root: filepath.Join(runDir(s.cfg.Dir), "runc")}
 	if ids.mapped() {
 		o.IoUid, o.IoGid = ids.uids[0].HostID, ids.gids[0].HostID
 	}

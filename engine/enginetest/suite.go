@@ -13,7 +13,8 @@ import (
 	"apron/engine"
 )
 
-// Harness is what the suite needs from a driver's tests besides the engine. Every member is required.
+// Harness is what the suite needs from a driver's tests besides the engine. Every member is required
+// that does not say otherwise.
 type Harness struct {
 	// Serve is an image that listens on the spec's port and answers GET / with 200.
 	Serve apron.Image
@@ -23,6 +24,10 @@ type Harness struct {
 	Silent apron.Image
 	// Missing is an image that does not exist.
 	Missing apron.Image
+
+	// Copy is a command that is in the image Serve, for engines that run commands: it copies its
+	// standard input to its standard output and exits with code 5. Not required of others.
+	Copy []string
 
 	// Crash makes a ready instance of Serve write the line LastWords and exit with code 3.
 	Crash func(t *testing.T, i apron.Instance)
@@ -56,6 +61,7 @@ func Run(t *testing.T, newEngine func(t *testing.T) (engine.Engine, Harness)) {
 		"NextDriverAdopts":     testNextDriverAdopts,
 		"ConcurrentCalls":      testConcurrentCalls,
 		"WatchEndsWithContext": testWatchEndsWithContext,
+		"Extensions":           testExtensions,
 	}
 	names := make([]string, 0, len(tests))
 	for name := range tests {
