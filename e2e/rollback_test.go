@@ -14,8 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/apprunner"
 	"github.com/aws/aws-sdk-go-v2/service/apprunner/types"
 
-	"apron"
-	"apron/engine/containerd"
+	"apron/engine/containerd/logfile"
 )
 
 // TestEveryFailureRollsBack updates a service to versions that fail in every way there is. Each is
@@ -100,8 +99,8 @@ func (h *home) killNewest(t testing.TB, svc *types.Service) {
 				continue
 			}
 			environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
-			written, statErr := os.Stat(containerd.LogPath(h.data, apron.InstanceID(filepath.Base(filepath.Dir(group)))))
-			if err == nil && strings.Contains(string(environ), "MODE=deaf") && statErr == nil && written.Size() > 0 {
+			written, logErr := logfile.End(filepath.Join(h.data, "log", "instance", filepath.Base(filepath.Dir(group))))
+			if err == nil && strings.Contains(string(environ), "MODE=deaf") && logErr == nil && written > 0 {
 				return syscall.Kill(pid, syscall.SIGKILL) == nil
 			}
 		}
