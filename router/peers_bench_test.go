@@ -1,7 +1,7 @@
 package router_test
 
 import (
-	"context"
+	"crypto/tls"
 	"fmt"
 	"math"
 	"net"
@@ -195,7 +195,16 @@ func (s *stage) percentiles(log string) (p50, p99 time.Duration) {
 
 // BenchmarkIdleConnections reports the memory that a user's idle connection takes.
 func BenchmarkIdleConnections(b *testing.B) {
-	const conns = 10_000
+	for _, secure := range []bool{false, true} {
+		name, conns := "plain", 10_000
+		if secure {
+			name, conns = "tls", 2_000
+		}
+		b.Run(name, func(b *testing.B) { measureIdle(b, secure, conns) })
+	}
+}
+
+func measureIdle(b *testing.B, secure bool, conns int) {
 	s := newStage(b)
 	p := &peer{http: freeAddr(b), https: freeAddr(b)}
 	cmd := s.router(p.http, p.https)
@@ -203,7 +212,6 @@ func BenchmarkIdleConnections(b *testing.B) {
 	p.pid = cmd.Process.Pid
 	s.awaitPeer(p)
 	before := resident(b, p.pid)
-	var d net.Dialer
 	buf := make([]byte, 4096)
 	open := make([]net.Conn, 0, conns)
 	defer func() {
@@ -212,7 +220,13 @@ func BenchmarkIdleConnections(b *testing.B) {
 		}
 	}()
 	for range conns {
-		c, err := d.DialContext(context.Background(), "tcp", p.http)
+		var c net.Conn
+		var err error
+		if secure {
+			c, err = tls.Dial("tcp", p.https, &tls.Config{InsecureSkipVerify: true})
+		} else {
+			c, err = net.Dial("tcp", p.http)
+		}
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -223,7 +237,7 @@ func BenchmarkIdleConnections(b *testing.B) {
 		}
 	}
 	b.ReportMetric(0, "ns/op") // of no meaning here
-	b.ReportMetric(float64(resident(b, p.pid)-before)/conns, "bytes/connection")
+	b.ReportMetric(float64(resident(b, p.pid)-before)/float64(conns), "bytes/connection")
 }
 
 // resident returns the memory of a process (proc(5): VmRSS).
