@@ -146,10 +146,9 @@ func openExecutor(ctx context.Context, c ServerConfig, cl *client.Client, root s
 }
 
 // noRegistry keeps the builder off the network: what a build starts from is in the store before it
-// begins, fetched by whoever knows the mirrors and the credentials.
-func noRegistry(host string) ([]docker.RegistryHost, error) {
-	return nil, fmt.Errorf("find registry %s: images are fetched before a build: %w", host, errdefs.ErrNotFound)
-}
+// begins, fetched by whoever knows the mirrors and the credentials. It is no error, because images of
+// the store are resolved by the same way.
+func noRegistry(string) ([]docker.RegistryHost, error) { return nil, nil }
 
 func (l BuildLimits) parallel() int {
 	if l.Parallel > 0 {
