@@ -106,7 +106,7 @@ func (d *debian) aptIn(ctx context.Context, in string, args ...string) ([]byte, 
 		"-o", "Dir::Cache::pkgcache=" + filepath.Join(d.dir, "pkgcache.bin"),
 		"-o", "Dir::Cache::srcpkgcache=" + filepath.Join(d.dir, "srcpkgcache.bin"),
 		"-o", "Debug::NoLocking=1", "-o", "APT::Sandbox::User=root", "-o", "APT::Get::List-Cleanup=0",
-		"-o", "Acquire::Retries=3", "-o", "Acquire::Languages=none",
+		"-o", "Acquire::ForceHash=SHA256", "-o", "Acquire::Retries=3", "-o", "Acquire::Languages=none",
 	}
 	if d.own {
 		options = append(options, "-o", "Dir::State::lists="+filepath.Join(d.dir, "lists"))
@@ -135,8 +135,11 @@ func parseURIs(out []byte) ([]pkg, error) {
 	var all []pkg
 	for line := range bytes.Lines(out) {
 		words := strings.Fields(string(line))
-		if len(words) < 4 || !strings.HasPrefix(words[0], "'") {
+		if len(words) == 0 || !strings.HasPrefix(words[0], "'") {
 			continue
+		}
+		if len(words) < 4 { // it names no hash of another kind than was asked for
+			return nil, fmt.Errorf("read apt's answer: it vouches for %.100q with nothing", line)
 		}
 		file := words[1]
 		parts := strings.Split(strings.TrimSuffix(file, ".deb"), "_")

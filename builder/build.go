@@ -113,7 +113,7 @@ func (b *Builder) graphOf(p Plan, m managed, base baseImages, log func(string)) 
 		plan: p, base: base, revised: m.revised, offline: b.cfg.NoEgress,
 		caches: cacheMounts(m.language, p.Command), manifest: findManifest(m.language, root.FS(), p),
 	}
-	r := request{dir: p.Dir, log: log, memory: memoryWords()}
+	r := request{dir: p.Dir, printer: newPrinter(log), memory: memoryWords()}
 	r.secrets, g.secrets, g.envMark = b.secretsOf(p)
 	return g, r, nil
 }

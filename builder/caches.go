@@ -14,10 +14,11 @@ func cacheMounts(l language, command string) []cacheMount {
 	case langPython:
 		return []cacheMount{{kind: "pip", dir: "/root/.cache/pip"}}
 	case langGo:
+		compiled := cacheMount{kind: "go-build", dir: "/root/.cache/go-build", seed: goStandard}
 		if startsWithTool.MatchString(command) {
-			return []cacheMount{{kind: "go-build", dir: "/root/.cache/go-build"}}
+			return []cacheMount{compiled}
 		}
-		return []cacheMount{{kind: "go-mod", dir: "/root/go/pkg/mod"}, {kind: "go-build", dir: "/root/.cache/go-build"}}
+		return []cacheMount{{kind: "go-mod", dir: "/root/go/pkg/mod"}, compiled}
 	case langJava:
 		if startsWithTool.MatchString(command) {
 			return nil
@@ -33,6 +34,10 @@ func cacheMounts(l language, command string) []cacheMount {
 		return nil
 	}
 }
+
+// goStandard compiles what every server needs of Go's standard library. The first build on a machine
+// waits for it, no other does.
+const goStandard = "go build net/http encoding/json html/template database/sql log/slog os/signal"
 
 // startsWithTool recognises start commands that need at run time what was downloaded for the build:
 // then it belongs into the image and not into a cache.

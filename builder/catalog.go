@@ -27,10 +27,11 @@ type catalog struct {
 	Language []pkg     // of the language's
 	Tools    []pkg     // of the build tools'
 	Node     map[string]npmVersion
+	Go       hostGo                           // this machine's, for Go
 	NodeWith map[string]map[string]npmVersion // package managers, by their names and versions
 }
 
-// MarshalJSON and UnmarshalJSON keep pkg's members to the package.
+// pkgJSON is a pkg in a file.
 type pkgJSON struct{ Name, Version, File, Hash string }
 
 // MarshalJSON implements json.Marshaler.
@@ -113,6 +114,11 @@ func (b *Builder) ask(ctx context.Context, l language) (catalog, error) {
 			c.Node, c.NodeWith = nil, nil
 		}
 	}
+	if l == langGo {
+		if c.Go = findGo(ctx); c.Go.Version != "" {
+			c.Versions = append(c.Versions, c.Go.Version)
+		}
+	}
 	if err := b.askPackages(ctx, r, &c); err != nil {
 		return catalog{}, err
 	}
@@ -141,17 +147,14 @@ func (b *Builder) askPackages(ctx context.Context, r recipe, c *catalog) error {
 	if err != nil {
 		return err
 	}
-	c.Language = without(language, c.OS, noScripts(r))
+	c.Language = without(language, c.OS, scriptsOnly())
 	tools, err := b.debian.resolve(ctx, slices.Concat(osPackages(), r.packages, buildTools(), r.tools)...)
 	if err != nil {
 		return err
 	}
-	c.Tools = without(tools, slices.Concat(c.OS, c.Language), []string{"debconf", "dpkg"})
+	c.Tools = without(tools, slices.Concat(c.OS, c.Language), dispensable())
 	return nil
 }
-
-// noScripts returns the packages a language's layer does without.
-func noScripts(recipe) []string { return scriptsOnly() }
 
 func without(all, those []pkg, names []string) []pkg {
 	return slices.DeleteFunc(all, func(p pkg) bool {

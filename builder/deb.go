@@ -68,10 +68,13 @@ func (t *tree) close() error { return t.w.Close() }
 func merged() []string { return []string{"bin", "sbin", "lib", "lib32", "lib64", "libx32"} }
 
 // unwanted reports whether a path of a package is left out: documentation and translations, but not
-// licences.
+// licences, and link-time optimisation, which is half of a compiler's size.
 func unwanted(name string) bool {
-	if path.Base(name) == "copyright" {
+	switch path.Base(name) {
+	case "copyright":
 		return false
+	case "lto1", "lto-dump", "lto-wrapper", "x86_64-linux-gnu-lto-dump-12":
+		return strings.HasPrefix(name, "usr/")
 	}
 	for _, dir := range []string{"doc", "man", "info", "locale", "lintian", "bug", "doc-base", "linda"} {
 		below := "usr/share/" + dir + "/"

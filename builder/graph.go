@@ -32,6 +32,9 @@ type graph struct {
 type cacheMount struct {
 	kind, dir string
 	alone     bool // two runs at a time would spoil it
+	// seed is a command whose results in dir a new cache begins with; it runs once for all services.
+	// Empty: a new cache is empty.
+	seed string
 }
 
 // states returns what to build: the image, and what must succeed besides and is thrown away, or nil.
@@ -141,6 +144,7 @@ func (g *graph) commands(s llb.State, phase string, lines []string, first, all i
 		options := []llb.RunOption{
 			llb.Args(startCommand(line)), llb.Dir(g.workDir()),
 			llb.WithCustomName(step{phase: phase, number: first + i + 1, of: all, line: line}.String()),
+			llb.AddEnv("npm_config_update_notifier", "false"), // it would be talking to the wrong one
 			llb.AddSecret(caFile, llb.SecretID(caSecret), llb.SecretFileOpt(0, 0, 0o444), llb.SecretOptional),
 		}
 		if g.envMark != "" {
@@ -150,7 +154,7 @@ func (g *graph) commands(s llb.State, phase string, lines []string, first, all i
 			options = append(options, llb.AddSecretWithDest(name, nil, llb.SecretID(envSecret+name), llb.SecretAsEnvName(name)))
 		}
 		for _, c := range g.caches {
-			options = append(options, llb.AddMount(c.dir, llb.Scratch(), c.option(g.plan.Service)))
+			options = append(options, g.mount(c))
 		}
 		if g.offline {
 			options = append(options, llb.Network(pb.NetMode_NONE))
@@ -158,6 +162,15 @@ func (g *graph) commands(s llb.State, phase string, lines []string, first, all i
 		s = s.Run(options...).Root()
 	}
 	return s
+}
+
+// mount gives a step a cache.
+func (g *graph) mount(c cacheMount) llb.RunOption {
+	if c.seed == "" {
+		return llb.AddMount(c.dir, llb.Scratch(), c.option(g.plan.Service))
+	}
+	run := g.image(g.base.build).Dir("/").Run(llb.Args(startCommand(c.seed)), llb.WithCustomName("prepare cache "+c.kind))
+	return llb.AddMount(c.dir, run.AddMount(c.dir, llb.Scratch()), c.option(g.plan.Service))
 }
 
 // marshal is what BuildKit is sent.

@@ -94,6 +94,9 @@ func (b *Builder) parts(l language, c catalog, version string, authorities []byt
 			return registry.nodeTree(ctx, t, node, tools)
 		}
 	}
+	if l == langGo && version == c.Go.Version {
+		lang.packages, lang.from, lang.more = nil, []string{c.Go.Version}, c.Go.goTree
+	}
 	return []part{
 		{name: "os", packages: c.OS, finish: finishOS, from: []string{trusted}},
 		lang,

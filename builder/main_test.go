@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/containerd/v2/client"
 	"go.uber.org/goleak"
 
 	"apron"
@@ -217,4 +218,65 @@ func (r *rig) serve(t testing.TB, p builder.Plan, image apron.Image, path string
 		t.Fatal(err)
 	}
 	return string(body)
+}
+
+// another returns a second builder on the same engine.
+func (r *rig) another(t testing.TB, cfg builder.Config) *builder.Builder {
+	t.Helper()
+	b, err := builder.New(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return b
+}
+
+// gone waits until no process with that command line is left.
+func (r *rig) gone(t testing.TB, command string) {
+	t.Helper()
+	for deadline := time.Now().Add(15 * time.Second); ; {
+		running := false
+		cmdlines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range cmdlines {
+			b, err := os.ReadFile(name)
+			running = running || err == nil && strings.TrimSpace(strings.ReplaceAll(string(b), "\x00", " ")) == command
+		}
+		if !running {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%q still runs", command)
+		}
+		select {
+		case <-t.Context().Done():
+		case <-time.After(50 * time.Millisecond): // the kernel tells nobody but a parent
+		}
+	}
+}
+
+// images returns the revisions of a service whose built images are kept.
+func (r *rig) images(t testing.TB, service apron.ServiceID) (revisions []string) {
+	t.Helper()
+	cl, err := client.New(containerd.SocketPath(r.dir), client.WithDefaultNamespace(containerd.DefaultNamespace))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	all, err := cl.ImageService().List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, img := range all {
+		if revision, ok := strings.CutPrefix(img.Name, "apron.build/"+string(service)+":"); ok {
+			revisions = append(revisions, revision)
+		}
+	}
+	return revisions
 }

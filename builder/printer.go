@@ -20,6 +20,7 @@ type printer struct {
 	log      func(line string)
 	steps    map[digest.Digest]step
 	begun    map[digest.Digest]bool
+	told     map[step]bool            // commands that have been shown
 	partial  map[digest.Digest][]byte // output behind the last line's end
 	order    []digest.Digest          // of partial, as it came
 	last     map[digest.Digest][]string
@@ -28,7 +29,7 @@ type printer struct {
 
 func newPrinter(log func(string)) *printer {
 	return &printer{
-		log: func(line string) { log("[Build] " + line) }, steps: map[digest.Digest]step{}, begun: map[digest.Digest]bool{},
+		log: func(line string) { log("[Build] " + line) }, steps: map[digest.Digest]step{}, begun: map[digest.Digest]bool{}, told: map[step]bool{},
 		partial: map[digest.Digest][]byte{}, last: map[digest.Digest][]string{},
 	}
 }
@@ -52,11 +53,13 @@ func (p *printer) vertex(v *client.Vertex) {
 		p.steps[v.Digest] = s
 		if !p.begun[v.Digest] && (v.Started != nil || v.Cached) {
 			p.begun[v.Digest] = true
-			if v.Cached {
-				p.log(oneLine(s.String()) + " (unchanged, not run again)")
-			} else {
+			switch {
+			case !v.Cached:
 				p.log(oneLine(s.String()))
+			case !p.told[s]: // otherwise it ran a moment ago, for another part of the same build
+				p.log(oneLine(s.String()) + " (unchanged, not run again)")
 			}
+			p.told[s] = true
 		}
 	}
 	if v.Error != "" {

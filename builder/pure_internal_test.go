@@ -91,6 +91,7 @@ func TestUpstream(t *testing.T) {
 func FuzzParseURIs(f *testing.F) {
 	f.Add([]byte("'http://mirror/pool/b/bash_5.2.15-2_amd64.deb' bash_5.2.15-2_amd64.deb 1490652 SHA256:aa\n"))
 	f.Add([]byte("'http://mirror/x' ../x_1_all.deb 1 SHA256:aa\n"))
+	f.Add([]byte("'http://mirror/x' x_1_all.deb 1 \n"))
 	f.Add([]byte("'cdrom:/x' procps_2%3a4.0.2-3_amd64.deb 1 MD5Sum:aa\nnoise\n"))
 	f.Fuzz(func(t *testing.T, out []byte) {
 		all, err := parseURIs(out)

@@ -45,6 +45,14 @@ func scriptsOnly() []string {
 	}
 }
 
+// dispensable are packages that compilers and git can do without, and that are larger than they are.
+func dispensable() []string {
+	return []string{
+		"debconf", "dpkg", "libasan8", "liberror-perl", "libgdbm-compat4", "libgdbm6", "liblsan0", "libperl5.36", "libtsan2",
+		"libubsan1", "perl", "perl-modules-5.36",
+	}
+}
+
 // buildTools is what the image of every build has besides.
 func buildTools() []string {
 	return []string{"curl", "g++", "gcc", "git", "libc6-dev", "make", "openssh-client", "patch", "pkg-config", "unzip", "xz-utils", "zip"}
@@ -62,7 +70,7 @@ func recipes() map[language]recipe {
 			env: []string{"PYTHONUNBUFFERED=1"},
 		},
 		langGo:   {primary: "golang-go", packages: []string{"golang-go"}, env: []string{"GOPATH=/root/go", "GOFLAGS=-buildvcs=false"}},
-		langRuby: {primary: "ruby", packages: []string{"ruby", "bundler", "rake"}, tools: []string{"ruby-dev"}},
+		langRuby: {primary: "ruby3.1", packages: []string{"ruby", "bundler", "rake"}, tools: []string{"ruby-dev"}},
 		langJava: {
 			primary: "openjdk-17-jdk-headless", packages: []string{"openjdk-17-jdk-headless", "maven"},
 			finish: finishJava, env: []string{"JAVA_HOME=/usr/lib/jvm/default-java", "M2_HOME=/usr/share/maven"},

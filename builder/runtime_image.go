@@ -167,6 +167,9 @@ func origin(l language, c catalog, version string) string {
 	if _, ok := c.Node[version]; ok && l == langNode {
 		return "Node's own release and Debian packages"
 	}
+	if l == langGo && version == c.Go.Version {
+		return "this machine's Go toolchain and Debian packages"
+	}
 	return "Debian packages"
 }
 

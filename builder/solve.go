@@ -14,6 +14,8 @@ import (
 	"github.com/moby/buildkit/session/secrets/secretsprovider"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/tonistiigi/fsutil"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"apron"
 )
@@ -32,8 +34,10 @@ const failed = "Failed to build your application source code."
 type request struct {
 	dir     string            // source tree
 	secrets map[string][]byte // by id
-	log     func(line string)
-	memory  string // in words, for a step that had too little
+	printer *printer          // tells the user, over all solves
+	memory  string            // in words, for a step that had too little
+	// dockerfile: the user has written the whole build, so that whatever it fails of is theirs to mend.
+	dockerfile bool
 }
 
 // options are those of a solve. export is nil for one whose result is thrown away.
@@ -70,7 +74,7 @@ func exportTo(name string, config *ocispec.Image) (client.ExportEntry, error) {
 
 // solve has BuildKit do one build and tells the log what it says. The response holds the digest.
 func (b *Builder) solve(ctx context.Context, r request, def *llb.Definition, opt client.SolveOpt) (map[string]string, error) {
-	p := newPrinter(r.log)
+	p := r.printer
 	status := make(chan *client.SolveStatus)
 	done := make(chan struct{})
 	go func() {
@@ -98,9 +102,27 @@ func explain(ctx context.Context, err error, p *printer, r request) error {
 	}
 	exit, ended := errors.AsType[*gateway.ExitError](err)
 	if s, ok := p.failed(); ok && ended {
+		if r.dockerfile {
+			s.phase = "build"
+		}
 		return &apron.Fault{Kind: apron.Invalid, Err: err, Msg: s.reason(int(exit.ExitCode), p.tail(), r.memory)}
 	}
+	if r.dockerfile && !away(err) {
+		return &apron.Fault{Kind: apron.Invalid, Err: err, Msg: fmt.Sprintf("%s Reason: Failed to execute 'build' command. %s", failed, lastCause(err))}
+	}
 	return fmt.Errorf("build: %w", err)
+}
+
+// away reports whether the builder could not be reached, or went away during the build.
+func away(err error) bool {
+	code := status.Code(err)
+	return code == codes.Unavailable || code == codes.Canceled || errors.Is(err, context.Canceled)
+}
+
+// lastCause returns what an error says without the steps it came by.
+func lastCause(err error) string {
+	text := strings.TrimPrefix(err.Error(), "failed to solve: ")
+	return text[:min(len(text), 500)]
 }
 
 // reason is App Runner's text, and what it leaves out.

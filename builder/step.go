@@ -23,9 +23,12 @@ func (s step) String() string {
 	return fmt.Sprintf("[%s %d/%d] %s", s.phase, s.number, s.of, s.line)
 }
 
-var stepName = regexp.MustCompile(`(?s)^\[([a-z-]+) (\d+)/(\d+)\] (.*)$`)
+// stepName matches the names of steps: ours, and those of Dockerfiles, whose stages need no name and
+// are padded.
+var stepName = regexp.MustCompile(`(?s)^\[(?:([^\s\]]+) +)?(\d+)/(\d+)\] (.*)$`)
 
-// parseStep reads what String wrote; false for any other name.
+// parseStep reads what String wrote, or what the Dockerfile frontend calls a step; false for any other
+// name.
 func parseStep(name string) (s step, ok bool) {
 	m := stepName.FindStringSubmatch(name)
 	if m == nil {

@@ -206,3 +206,51 @@ func builtName(service, revision string) string { return imageHost + service + "
 func builtRevision(name, service string) (string, bool) {
 	return strings.CutPrefix(name, imageHost+service+":")
 }
+
+// setCommand makes an image under the same name that runs argv, and returns its digest.
+func (s *imageStore) setCommand(ctx context.Context, name string, argv []string) (string, error) {
+	ctx, release, err := s.lease(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer release()
+	record, err := s.client.ImageService().Get(ctx, name)
+	if err != nil {
+		return "", fmt.Errorf("find image %s: %w", name, err)
+	}
+	blobs := s.client.ContentStore()
+	manifest, err := images.Manifest(ctx, blobs, record.Target, platforms.OnlyStrict(platform()))
+	if err != nil {
+		return "", fmt.Errorf("read image %s: %w", name, err)
+	}
+	raw, err := content.ReadBlob(ctx, blobs, manifest.Config)
+	if err != nil {
+		return "", fmt.Errorf("read image %s: %w", name, err)
+	}
+	var config map[string]any // not ocispec.Image: what it does not know must stay
+	if err := json.Unmarshal(raw, &config); err != nil {
+		return "", fmt.Errorf("read configuration of image %s: %w", name, err)
+	}
+	inner, ok := config["config"].(map[string]any)
+	if !ok {
+		inner = map[string]any{}
+		config["config"] = inner
+	}
+	inner["Cmd"] = argv
+	delete(inner, "Entrypoint")
+	refs := map[string]string{}
+	for i, l := range manifest.Layers {
+		refs[fmt.Sprintf("containerd.io/gc.ref.content.l.%d", i)] = l.Digest.String()
+	}
+	if manifest.Config, err = s.writeJSON(ctx, manifest.Config.MediaType, config, nil); err != nil {
+		return "", err
+	}
+	refs["containerd.io/gc.ref.content.config"] = manifest.Config.Digest.String()
+	if manifest.MediaType == "" {
+		manifest.MediaType = ocispec.MediaTypeImageManifest
+	}
+	if record.Target, err = s.writeJSON(ctx, manifest.MediaType, manifest, refs); err != nil {
+		return "", err
+	}
+	return record.Target.Digest.String(), s.keep(ctx, record)
+}
