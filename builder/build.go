@@ -34,6 +34,7 @@ func (b *Builder) Build(ctx context.Context, p Plan, log func(line string)) (Res
 	}
 	ctx, unwatch := b.watchDisk(ctx)
 	defer unwatch()
+	defer b.sweep(context.WithoutCancel(ctx))
 	if strings.EqualFold(p.Runtime, RuntimeDocker) {
 		return b.buildDockerfile(ctx, p, log)
 	}
@@ -178,25 +179,4 @@ func sealingKey(dir string) ([]byte, error) {
 		return nil, fmt.Errorf("write the builder's key: %w", err)
 	}
 	return key, nil
-}
-
-// Keep lets go of the images of a service but for those of the given revisions, as many as its history
-// holds on to. Instances that run keep theirs.
-func (b *Builder) Keep(ctx context.Context, service apron.ServiceID, revisions ...apron.RevisionID) error {
-	all, err := b.store.client.ImageService().List(ctx, fmt.Sprintf("name~=%q", "^"+imageHost+string(service)+":"))
-	if err != nil {
-		return fmt.Errorf("list built images: %w", err)
-	}
-	kept := map[string]bool{}
-	for _, r := range revisions {
-		kept[string(r)] = true
-	}
-	for _, record := range all {
-		if r, ok := builtRevision(record.Name, string(service)); ok && !kept[r] {
-			if err := b.store.drop(ctx, record.Name); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }

@@ -1,6 +1,7 @@
 package builder_test
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"errors"
@@ -261,8 +262,8 @@ func (r *rig) gone(t testing.TB, command string) {
 	}
 }
 
-// images returns the revisions of a service whose built images are kept.
-func (r *rig) images(t testing.TB, service apron.ServiceID) (revisions []string) {
+// records returns the names of all images of the engine.
+func (r *rig) records(t testing.TB) (names []string) {
 	t.Helper()
 	cl, err := client.New(containerd.SocketPath(r.dir), client.WithDefaultNamespace(containerd.DefaultNamespace))
 	if err != nil {
@@ -274,9 +275,29 @@ func (r *rig) images(t testing.TB, service apron.ServiceID) (revisions []string)
 		t.Fatal(err)
 	}
 	for _, img := range all {
-		if revision, ok := strings.CutPrefix(img.Name, "apron.build/"+string(service)+":"); ok {
+		names = append(names, img.Name)
+	}
+	return names
+}
+
+// images returns the revisions of a service whose built images are kept.
+func (r *rig) images(t testing.TB, service apron.ServiceID) (revisions []string) {
+	t.Helper()
+	for _, name := range r.records(t) {
+		if revision, ok := strings.CutPrefix(name, "apron.build/"+string(service)+":"); ok {
 			revisions = append(revisions, revision)
 		}
 	}
 	return revisions
+}
+
+// emptyTar returns an archive with one empty directory.
+func emptyTar(t testing.TB) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	if err := errors.Join(w.WriteHeader(&tar.Header{Name: "tmp/", Typeflag: tar.TypeDir, Mode: 0o1777}), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
 }

@@ -9,7 +9,9 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
+	"github.com/containerd/containerd/v2/core/images"
 	"github.com/google/go-cmp/cmp"
 	"github.com/moby/buildkit/client"
 
@@ -250,5 +252,34 @@ func TestPrinter(t *testing.T) {
 func TestKeyStoreIsStable(t *testing.T) {
 	if a, b := keyStore(authorities()), keyStore(authorities()); !slices.Equal(a, b) || !bytes.HasPrefix(a, []byte{0xfe, 0xed, 0xfe, 0xed}) {
 		t.Error("the same certificates give different key stores")
+	}
+}
+
+func TestOutlived(t *testing.T) {
+	now := time.Date(2026, 1, 31, 0, 0, 0, 0, time.UTC)
+	service, old, fresh := strings.Repeat("a", 32), strings.Repeat("b", 32), strings.Repeat("c", 32)
+	image := func(name string, days int, labels ...string) images.Image {
+		at := now.AddDate(0, 0, -days)
+		img := images.Image{Name: name, CreatedAt: at, UpdatedAt: at}
+		if len(labels) == 3 {
+			img.Labels = map[string]string{labelBase: labels[0], labelVersion: labels[1], labelRole: labels[2]}
+		}
+		return img
+	}
+	got := outlived([]images.Image{
+		image("apron/"+old, 0),
+		image(builtName(service, old), 0),
+		image(builtName(service, fresh), 0),
+		image(builtName(service, strings.Repeat("d", 32)), 2),
+		image("apron.build/fetched:1", 8),
+		image("apron.build/fetched:2", 1),
+		image("apron.build/base/go:1-run-a", 20, "go", "1", "run"),
+		image("apron.build/base/go:1-run-b", 10, "go", "1", "run"),
+		image("apron.build/base/go:2-run-c", 30, "go", "2", "run"),
+		image("somebody/else", 100),
+	}, now)
+	want := []string{builtName(service, old), builtName(service, strings.Repeat("d", 32)), "apron.build/fetched:1", "apron.build/base/go:1-run-a"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

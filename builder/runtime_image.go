@@ -42,12 +42,11 @@ func (b *Builder) base(ctx context.Context, m managed, version string, log func(
 	if err != nil {
 		return baseImages{}, err
 	}
-	select { // one at a time: the second often wants what the first is making
-	case b.making <- struct{}{}:
-		defer func() { <-b.making }()
-	case <-ctx.Done():
-		return baseImages{}, ctx.Err()
+	unlock, err := b.lock(ctx)
+	if err != nil {
+		return baseImages{}, err
 	}
+	defer unlock()
 	if got, ok, err := b.imported(ctx, m, prefixes); ok || err != nil {
 		return got, err
 	}

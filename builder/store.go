@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"runtime"
-	"strings"
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
@@ -64,6 +63,16 @@ func (s *imageStore) config(ctx context.Context, name string) (ocispec.Image, er
 func (s *imageStore) whole(ctx context.Context, record images.Image) bool {
 	ok, _, _, missing, err := images.Check(ctx, s.client.ContentStore(), record.Target, platforms.OnlyStrict(platform()))
 	return err == nil && ok && len(missing) == 0
+}
+
+// label marks what an image refers to, so that it is kept as long as the image is.
+func (s *imageStore) label(ctx context.Context, target ocispec.Descriptor) error {
+	blobs := s.client.ContentStore()
+	handler := images.SetChildrenLabels(blobs, images.FilterPlatforms(images.ChildrenHandler(blobs), platforms.OnlyStrict(platform())))
+	if err := images.Walk(ctx, handler, target); err != nil {
+		return fmt.Errorf("look at an image's parts: %w", err)
+	}
+	return nil
 }
 
 // keep makes or replaces the record of a name.
@@ -201,11 +210,6 @@ func (s *imageStore) lease(ctx context.Context) (leased context.Context, release
 
 // builtName names the record of a revision's image.
 func builtName(service, revision string) string { return imageHost + service + ":" + revision }
-
-// builtRevision returns the revision in a name builtName made for the service.
-func builtRevision(name, service string) (string, bool) {
-	return strings.CutPrefix(name, imageHost+service+":")
-}
 
 // setCommand makes an image under the same name that runs argv, and returns its digest.
 func (s *imageStore) setCommand(ctx context.Context, name string, argv []string) (string, error) {
