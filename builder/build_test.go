@@ -319,6 +319,39 @@ loop { c = s.accept; c.gets; c.write("HTTP/1.1 200 OK\r\nContent-Length: 4\r\nCo
 	}
 }
 
+func TestJava(t *testing.T) {
+	r := needRig(t)
+	p := plan(t, "corretto11", map[string]string{"Main.java": `
+import com.sun.net.httpserver.HttpServer;
+import java.net.InetSocketAddress;
+public class Main {
+  public static void main(String[] args) throws Exception {
+    HttpServer s = HttpServer.create(new InetSocketAddress(Integer.parseInt(System.getenv("PORT"))), 0);
+    s.createContext("/", x -> { byte[] b = "java".getBytes(); x.sendResponseHeaders(200, b.length); x.getResponseBody().write(b); x.close(); });
+    s.start();
+  }
+}
+`})
+	p.Build, p.Command = []string{"mvn -v", "javac -d out Main.java"}, "java -cp out Main"
+	result, _ := r.build(t, p)
+	if got := r.serve(t, p, result.Image, "/"); got != "java" {
+		t.Errorf("answered %q", got)
+	}
+	if len(result.Warnings) != 1 || !strings.Contains(result.Warnings[0], "java 11 is not on offer here; 17.") {
+		t.Errorf("warned %q", result.Warnings)
+	}
+}
+
+func TestPHP(t *testing.T) {
+	r := needRig(t)
+	p := plan(t, "php81", map[string]string{"public/index.php": "<?php echo 'php ' . json_encode(extension_loaded('mbstring'));"})
+	p.Build, p.Command = []string{"composer --version", "php-fpm --version && nginx -v"}, "php -S 0.0.0.0:$PORT -t public"
+	result, _ := r.build(t, p)
+	if got := r.serve(t, p, result.Image, "/"); got != "php true" {
+		t.Errorf("answered %q", got)
+	}
+}
+
 // TestSameAgain: nothing changed gives the same image. The name a build gives it goes once the engine
 // keeps the image itself.
 func TestSameAgain(t *testing.T) {

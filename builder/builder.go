@@ -2,14 +2,10 @@ package builder
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"path/filepath"
 	"time"
-
-	"github.com/moby/buildkit/client"
 
 	"apron"
 )
@@ -57,7 +53,6 @@ type Config struct {
 type Builder struct {
 	cfg     Config
 	store   *imageStore
-	builds  *client.Client
 	debian  *debian
 	sealing []byte               // key of seal
 	making  chan struct{}        // capacity 1: held while a base image is looked for or made; guards absent
@@ -65,7 +60,7 @@ type Builder struct {
 }
 
 // New returns a Builder. It connects when it is first used, and again whenever the engine was away.
-func New(ctx context.Context, c Config) (*Builder, error) {
+func New(c Config) (*Builder, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -93,20 +88,8 @@ func New(ctx context.Context, c Config) (*Builder, error) {
 	if b.store, err = openStore(c.Engine, c.Namespace); err != nil {
 		return nil, err
 	}
-	if b.builds, err = client.New(ctx, "unix://"+c.Builds); err != nil {
-		return nil, errors.Join(fmt.Errorf("make client of the builder: %w", err), b.Close())
-	}
 	return b, nil
 }
 
 // Close ends the connections. Builds must have ended.
-func (b *Builder) Close() error {
-	var errs []error
-	if b.store != nil {
-		errs = append(errs, b.store.client.Close())
-	}
-	if b.builds != nil {
-		errs = append(errs, b.builds.Close())
-	}
-	return errors.Join(errs...)
-}
+func (b *Builder) Close() error { return b.store.client.Close() }

@@ -144,7 +144,7 @@ func openRig() (*rig, error) {
 		}
 		return nil
 	}
-	r.builder, err = builder.New(context.Background(), r.config())
+	r.builder, err = builder.New(r.config())
 	return r, err
 }
 
@@ -224,7 +224,7 @@ func (r *rig) serve(t testing.TB, p builder.Plan, image apron.Image, path string
 // another returns a second builder on the same engine.
 func (r *rig) another(t testing.TB, cfg builder.Config) *builder.Builder {
 	t.Helper()
-	b, err := builder.New(t.Context(), cfg)
+	b, err := builder.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package builder
 
 import (
 	"bytes"
+	"regexp"
 	"strings"
 
 	"github.com/moby/buildkit/client"
@@ -105,13 +106,16 @@ func (p *printer) line(of digest.Digest, b []byte) {
 	if at := bytes.LastIndexByte(b, '\r'); at >= 0 {
 		b = b[at+1:]
 	}
-	line := strings.ToValidUTF8(string(b), "\uFFFD")
+	line := strings.ToValidUTF8(string(escapes.ReplaceAll(b, nil)), "\uFFFD")
 	p.log(line)
 	if strings.TrimSpace(line) != "" {
 		kept := append(p.last[of], strings.TrimSpace(line))
 		p.last[of] = kept[max(0, len(kept)-tailLines):]
 	}
 }
+
+// escapes are the sequences that colour a terminal or move its cursor (ECMA-48, 5.4).
+var escapes = regexp.MustCompile("\x1b\\[[0-?]*[ -/]*[@-~]|\x1b[@-Z\\\\^_]")
 
 // end prints what a step wrote without a line's end.
 func (p *printer) end(of digest.Digest) {

@@ -238,7 +238,7 @@ func TestStepName(t *testing.T) {
 func TestPrinter(t *testing.T) {
 	var got []string
 	p := newPrinter(func(line string) { got = append(got, strings.TrimPrefix(line, "[Build] ")) })
-	for _, text := range []string{"one\ntw", "o\r\n 10%\r 50%\r100%\nlast"} {
+	for _, text := range []string{"one\ntw", "o\r\n 10%\r 50%\r\x1b[1;32m100%\x1b[0m\nlast"} {
 		p.print(&client.SolveStatus{Logs: []*client.VertexLog{{Vertex: "sha256:a", Data: []byte(text)}}})
 	}
 	p.print(&client.SolveStatus{Logs: []*client.VertexLog{{Vertex: "sha256:b", Data: bytes.Repeat([]byte("x"), maxLine+10)}}})

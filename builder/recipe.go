@@ -81,7 +81,7 @@ func recipes() map[language]recipe {
 				"php8.2-cli", "php8.2-fpm", "php8.2-bcmath", "php8.2-curl", "php8.2-gd", "php8.2-intl", "php8.2-mbstring",
 				"php8.2-mysql", "php8.2-pgsql", "php8.2-sqlite3", "php8.2-xml", "php8.2-zip", "composer", "nginx-light",
 			},
-			finish: finishPHP,
+			finish: finishPHP, env: []string{"COMPOSER_ALLOW_SUPERUSER=1"},
 		},
 	}
 }

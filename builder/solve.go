@@ -74,6 +74,12 @@ func exportTo(name string, config *ocispec.Image) (client.ExportEntry, error) {
 
 // solve has BuildKit do one build and tells the log what it says. The response holds the digest.
 func (b *Builder) solve(ctx context.Context, r request, def *llb.Definition, opt client.SolveOpt) (map[string]string, error) {
+	// Not before a build: the first connection is what has the engine make the builder.
+	cl, err := client.New(ctx, "unix://"+b.cfg.Builds)
+	if err != nil {
+		return nil, fmt.Errorf("reach the builder: %w", err)
+	}
+	defer cl.Close()
 	p := r.printer
 	status := make(chan *client.SolveStatus)
 	done := make(chan struct{})
@@ -84,7 +90,7 @@ func (b *Builder) solve(ctx context.Context, r request, def *llb.Definition, opt
 		}
 		p.flush()
 	}()
-	resp, err := b.builds.Solve(ctx, def, opt, status) // closes status
+	resp, err := cl.Solve(ctx, def, opt, status) // closes status
 	<-done
 	if err != nil {
 		return nil, explain(ctx, err, p, r)

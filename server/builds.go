@@ -86,11 +86,11 @@ func (c Config) builder() builder.Config {
 }
 
 // openBuilder makes what turns source code into images. It needs images and engine to be open.
-func (cp *controlPlane) openBuilder(ctx context.Context) error {
+func (cp *controlPlane) openBuilder() error {
 	cfg := cp.cfg.builder()
 	cfg.Log, cfg.Fetch = cp.log.With("part", "builder"), cp.fetchForBuild
 	var err error
-	if cp.builder, err = builder.New(ctx, cfg); err != nil {
+	if cp.builder, err = builder.New(cfg); err != nil {
 		return fmt.Errorf("open builder: %w", err)
 	}
 	return nil

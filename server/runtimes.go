@@ -16,7 +16,7 @@ func OpenRuntimes(ctx context.Context, cfg Config) (*builder.Builder, error) {
 	}
 	c := cfg.builder()
 	c.Official = "" // found by the server, which knows mirrors and credentials
-	b, err := builder.New(ctx, c)
+	b, err := builder.New(c)
 	if err != nil {
 		return nil, fmt.Errorf("open builder: %w", err)
 	}

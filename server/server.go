@@ -98,7 +98,7 @@ func open(ctx context.Context, cfg Config, hooks Hooks, log *slog.Logger) (_ *co
 	if err := cp.openFleet(); err != nil {
 		return nil, err
 	}
-	if err := cp.openBuilder(ctx); err != nil {
+	if err := cp.openBuilder(); err != nil {
 		return nil, err
 	}
 	cp.openAPI(hooks)
