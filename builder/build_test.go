@@ -365,7 +365,7 @@ func TestSameAgain(t *testing.T) {
 	if first.Image.Digest != second.Image.Digest {
 		t.Errorf("the same sources gave %s and %s", first.Image.Digest, second.Image.Digest)
 	}
-	if got := r.images(t, p.Service); len(got) != 2 {
+	if got := r.built(t, p.Service); len(got) != 2 {
 		t.Errorf("before the engine has either the builder keeps %v", got)
 	}
 	if got := r.serve(t, p, second.Image, "/"); got != "hello from node" {
@@ -373,7 +373,7 @@ func TestSameAgain(t *testing.T) {
 	}
 	p.Revision = apron.RevisionID(id())
 	r.build(t, p)
-	if got := r.images(t, p.Service); len(got) != 2 || !slices.Contains(got, string(old)) || !slices.Contains(got, string(p.Revision)) {
+	if got := r.built(t, p.Service); len(got) != 2 || !slices.Contains(got, string(old)) || !slices.Contains(got, string(p.Revision)) {
 		t.Errorf("kept %v, want %s and %s", got, old, p.Revision)
 	}
 }

@@ -27,6 +27,7 @@ import (
 	"apron/engine"
 	"apron/engine/containerd"
 	"apron/engine/enginetest"
+	"apron/source"
 )
 
 // engineDir makes this test binary play the engine child for the directory it names.
@@ -68,6 +69,7 @@ type rig struct {
 	engine  *exec.Cmd
 	log     bytes.Buffer // what the engine says
 	driver  *containerd.Driver
+	images  *source.Resolver // finds what the driver fetches
 	stop    func() error
 	builder *builder.Builder
 }
@@ -133,7 +135,12 @@ func openRig() (*rig, error) {
 	if _, err := io.ReadFull(out, make([]byte, 6)); err != nil {
 		return nil, fmt.Errorf("engine child did not get ready: %w\n%s", err, r.log.String())
 	}
-	r.driver = containerd.New(containerd.Config{Dir: dir, Grace: time.Second})
+	if r.images, err = source.New(source.Config{}); err != nil {
+		return nil, err
+	}
+	r.driver = containerd.New(containerd.Config{Dir: dir, Grace: time.Second, Images: func(ctx context.Context, ref string) (containerd.Repository, error) {
+		return r.images.Open(ctx, ref)
+	}})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- r.driver.Run(ctx) }()
@@ -174,6 +181,7 @@ func closeRig() error {
 	}
 	_ = r.engine.Process.Signal(syscall.SIGTERM)
 	_ = r.engine.Wait() // its exit status is that of a signal
+	r.images.Close()
 	http.DefaultClient.CloseIdleConnections()
 	errs = append(errs, containerd.Teardown(context.Background(), r.dir), os.RemoveAll(r.dir))
 	return errors.Join(errs...)
@@ -280,8 +288,8 @@ func (r *rig) records(t testing.TB) (names []string) {
 	return names
 }
 
-// images returns the revisions of a service whose built images are kept.
-func (r *rig) images(t testing.TB, service apron.ServiceID) (revisions []string) {
+// built returns the revisions of a service whose built images are kept.
+func (r *rig) built(t testing.TB, service apron.ServiceID) (revisions []string) {
 	t.Helper()
 	for _, name := range r.records(t) {
 		if revision, ok := strings.CutPrefix(name, "apron.build/"+string(service)+":"); ok {
