@@ -62,6 +62,10 @@ type Config struct {
 	// Quotas bounds what an account may have in a region, by quota name (see quotaNames); 0 is no
 	// bound. What it does not name keeps apron.DefaultQuotas.
 	Quotas map[string]int `koanf:"quotas"`
+	// Builds is how source code is built.
+	Builds BuildConfig `koanf:"builds"`
+
+	file string // the configuration file it was loaded from; empty: none
 }
 
 // quotaNames gives the names of quotas in the configuration file, and where each of them goes.
@@ -126,7 +130,7 @@ func Load(fileName string, flags map[string]any) (Config, error) {
 	if err := k.Load(confmap.Provider(defaults(), "\x00"), nil); err != nil {
 		return Config{}, fmt.Errorf("load defaults: %w", err)
 	}
-	known := map[string]bool{"mirrors": true, "insecure-registries": true, "quotas": true, "registry-credentials": true, "certificates": true}
+	known := map[string]bool{"mirrors": true, "insecure-registries": true, "quotas": true, "builds": true, "registry-credentials": true, "certificates": true}
 	for name := range defaults() {
 		known[name] = true
 	}
@@ -137,7 +141,7 @@ func Load(fileName string, flags map[string]any) (Config, error) {
 	}
 	fromEnv := env.Provider("\x00", env.Opt{Prefix: "APRON_", TransformFunc: func(name, value string) (string, any) {
 		name = strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(name, "APRON_")), "_", "-")
-		if value == "" || !known[name] || name == "mirrors" || name == "quotas" || name == "registry-credentials" || name == "certificates" {
+		if value == "" || !known[name] || name == "mirrors" || name == "quotas" || name == "builds" || name == "registry-credentials" || name == "certificates" {
 			return "", nil
 		}
 		return name, value
@@ -148,7 +152,11 @@ func Load(fileName string, flags map[string]any) (Config, error) {
 	if err := k.Load(confmap.Provider(flags, "\x00"), nil); err != nil {
 		return Config{}, fmt.Errorf("load flags: %w", err)
 	}
-	return decode(k)
+	c, err := decode(k)
+	if err == nil && fileName != "" {
+		c.file, err = filepath.Abs(fileName)
+	}
+	return c, err
 }
 
 func loadFile(k *koanf.Koanf, name string, known map[string]bool) error {
@@ -223,6 +231,8 @@ func (c Config) validate() error {
 	for name, limit := range c.Quotas {
 		check(names[name] != nil && limit >= 0, "quotas: %q: %d is not a quota and a number from 0", name, limit)
 	}
+	b := c.Builds
+	check(b.MemoryMiB >= 0 && b.Parallel >= 0 && b.CacheGiB >= 0 && b.DiskGiB >= 0 && b.Timeout >= 0, "builds: no limit may be negative")
 	check(c.Store == "" || strings.HasPrefix(c.Store, "postgres://") || strings.HasPrefix(c.Store, "postgresql://"),
 		"store: only postgres:// URLs are known")
 	if len(errs) > 0 {

@@ -72,6 +72,18 @@ func TestExportedBaseURLs(t *testing.T) {
 	}
 }
 
+func TestLoadBuilds(t *testing.T) {
+	clean(t)
+	got, err := server.Load(write(t, "builds:\n  egress: false\n  timeout: 10m\n  env: {HTTP_PROXY: \"http://proxy:3128\"}\n"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := got.Builds
+	if b.Egress == nil || *b.Egress || b.Substitute != nil || b.Timeout != 10*time.Minute || b.Env["HTTP_PROXY"] != "http://proxy:3128" {
+		t.Errorf("got %+v", b)
+	}
+}
+
 func TestLoadRefuses(t *testing.T) {
 	clean(t)
 	for name, file := range map[string]string{
@@ -85,6 +97,8 @@ func TestLoadRefuses(t *testing.T) {
 		"a bad store":      "store: mysql://x\n",
 		"an unknown quota": "quotas: {pets: 3}\n",
 		"a bad quota":      "quotas: {services: -1}\n",
+		"an unknown limit": "builds: {cores: 3}\n",
+		"a bad limit":      "builds: {memory-mib: -1}\n",
 		"not yaml":         ":\n-",
 	} {
 		if _, err := server.Load(write(t, file), nil); err == nil {

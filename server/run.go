@@ -107,7 +107,7 @@ func (cp *controlPlane) children(role string) *child {
 		c.succeed = []string{"--take-over"}
 	case roleEngine:
 		c.socket = containerd.SocketPath(cp.cfg.Data)
-		c.args = func() []string { return []string{"--data", cp.cfg.Data} }
+		c.args = cp.cfg.engineArgs
 	}
 	return c
 }
@@ -260,7 +260,7 @@ func RunRouter(ctx context.Context, cfg Config, takeOver bool, log *slog.Logger)
 // RunEngine plays the role "engine" until ctx is done. Instances outlive it.
 func RunEngine(ctx context.Context, cfg Config, log *slog.Logger) error {
 	return runRole(cfg, roleEngine, func() error {
-		return containerd.Serve(ctx, containerd.ServerConfig{Dir: cfg.Data, Log: log, Ready: sayReady})
+		return containerd.Serve(ctx, containerd.ServerConfig{Dir: cfg.Data, Log: log, Ready: sayReady, Builds: cfg.Builds.limits()})
 	})
 }
 

@@ -23,6 +23,7 @@ import (
 	"apron"
 	"apron/api"
 	"apron/auth"
+	"apron/builder"
 	"apron/certs"
 	"apron/control"
 	"apron/deploy"
@@ -54,6 +55,7 @@ type controlPlane struct {
 	edge     *edge
 	engine   runningEngine
 	unable   string // why the engine runs no instances; empty: it does
+	builder  *builder.Builder
 	fleet    *fleet.Fleet
 	runner   *operation.Runner
 	control  *control.Control
@@ -94,6 +96,9 @@ func open(ctx context.Context, cfg Config, hooks Hooks, log *slog.Logger) (_ *co
 		return nil, err
 	}
 	if err := cp.openFleet(); err != nil {
+		return nil, err
+	}
+	if err := cp.openBuilder(); err != nil {
 		return nil, err
 	}
 	cp.openAPI(hooks)
@@ -300,6 +305,9 @@ func (cp *controlPlane) close() error {
 		if err := cp.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 			errs = append(errs, err)
 		}
+	}
+	if cp.builder != nil {
+		errs = append(errs, cp.builder.Close())
 	}
 	if cp.images != nil {
 		cp.images.Close()

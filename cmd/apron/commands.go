@@ -35,6 +35,8 @@ type commands struct {
 
 	Connections connectionsCommand `cmd:"" help:"Complete, list and delete connections to source code providers."`
 
+	Runtimes runtimesCommand `cmd:"" help:"List, make and import the base images of managed runtimes."`
+
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 

@@ -48,6 +48,8 @@ type cgroups interface {
 	// make makes a group that gets shares of the processor when there is not enough for all: 1024 is
 	// what a group has by default.
 	make(group string, shares uint64) error
+	// bound limits the bytes of memory and the number of processes of a group made by make.
+	bound(group string, memory int64, processes int) error
 	// join moves a process into a group made by make.
 	join(group string, pid int) error
 }

@@ -66,7 +66,9 @@ func openNetwork(ctx context.Context, dir string) (*network, error) {
 			return nil, fmt.Errorf("turn on IP forwarding: %w", err)
 		}
 	}
-	return &network{dir: dir, state: state, bridge: bridge, addrs: newAddresses(state.Subnet)}, nil
+	addrs := newAddresses(state.Subnet)
+	addrs.reserve(buildSubnet(state.Subnet))
+	return &network{dir: dir, state: state, bridge: bridge, addrs: addrs}, nil
 }
 
 // allow lets instances connect to TCP ports of the host, in place of those that were allowed before.

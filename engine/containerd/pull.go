@@ -7,6 +7,7 @@ import (
 	"io"
 	"runtime"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
@@ -135,9 +136,15 @@ func imageLabels(spec engine.Spec) map[string]string {
 	}
 }
 
+// builtHost begins the references of images that were built here: the store has them, or nobody.
+const builtHost = "apron.build/"
+
 // fetchImage pulls from the registry. What a pull that fails has brought is kept for a while, unless
 // it fails for good: the next one goes on from there.
 func (s *session) fetchImage(ctx context.Context, spec engine.Spec, name string, report func(done, total int64)) (client.Image, error) {
+	if strings.HasPrefix(spec.Image.Reference, builtHost) {
+		return nil, apron.Faultf(apron.Invalid, "The image built for this revision is no longer here; a new deployment builds it again.")
+	}
 	from, err := s.cfg.Images(ctx, spec.Image.Reference)
 	if err != nil {
 		return nil, fmt.Errorf("locate image %s: %w", spec.Image.Reference, err)

@@ -152,6 +152,27 @@ func TestIsShim(t *testing.T) {
 	}
 }
 
+func TestBuildSubnet(t *testing.T) {
+	for subnet, want := range map[string]string{"198.18.16.0/20": "198.18.31.192/26", "198.19.240.0/20": "198.19.255.192/26"} {
+		p := netip.MustParsePrefix(subnet)
+		part := buildSubnet(p)
+		if part.String() != want {
+			t.Errorf("builds use %s of %s, want %s", part, subnet, want)
+		}
+		instances := newAddresses(p)
+		instances.reserve(part)
+		for {
+			addr, err := instances.take()
+			if err != nil {
+				break
+			}
+			if part.Contains(addr) {
+				t.Fatalf("%s was given to an instance and is a build's", addr)
+			}
+		}
+	}
+}
+
 func TestAddresses(t *testing.T) {
 	a := newAddresses(netip.MustParsePrefix("198.18.0.0/29")) // .1 is the bridge, .7 broadcast
 	if !a.claim(netip.MustParseAddr("198.18.0.3")) || a.claim(netip.MustParseAddr("198.18.0.3")) ||

@@ -22,9 +22,10 @@ type ServerConfig struct {
 	Socket string       // unix socket to serve on; empty: SocketPath(Dir)
 	Log    *slog.Logger // nil: discards
 	Ready  func()       // called once the socket answers; nil: nobody is told
+	Builds BuildLimits  // what builds may use
 }
 
-// Serve runs containerd in this process until ctx is done and then returns nil. Instances live on:
+// Serve runs containerd, and the builder beside it, in this process until ctx is done and then returns nil. Instances live on:
 // each hangs on its own shim, and the next Serve on the same directory finds them. The caller makes
 // sure that only one process serves a directory. Serve may be called once per process, because
 // containerd keeps part of its state in package variables.
@@ -65,12 +66,15 @@ func Serve(ctx context.Context, c ServerConfig) error {
 	if err := awaitAnswer(ctx, c.Socket, c.Log); err != nil {
 		return err
 	}
+	b, err := listenBuilds(ctx, c)
+	if err != nil {
+		return err
+	}
 	c.Log.Info("engine ready", "socket", c.Socket)
 	if c.Ready != nil {
 		c.Ready()
 	}
-	<-ctx.Done()
-	return nil
+	return b.run(ctx)
 }
 
 // ownTemporary gives this process, and the shims that inherit it, a place for temporary mounts that is

@@ -35,6 +35,9 @@ func (slogHook) Levels() []logrus.Level { return logrus.AllLevels }
 
 // Fire implements logrus.Hook.
 func (h slogHook) Fire(e *logrus.Entry) error {
+	if e.Message == "no trace recorder found, skipping" {
+		return nil // BuildKit's warning of every build that nobody asked to be traced
+	}
 	level := slog.LevelDebug
 	switch e.Level {
 	case logrus.PanicLevel, logrus.FatalLevel, logrus.ErrorLevel:

@@ -166,6 +166,26 @@ func (a *addresses) take() (netip.Addr, error) {
 	return netip.Addr{}, fmt.Errorf("take an address: all of %s are in use", a.subnet)
 }
 
+// reserve keeps a part of the subnet from being handed out.
+func (a *addresses) reserve(part netip.Prefix) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for addr := part.Masked().Addr(); part.Contains(addr); addr = addr.Next() {
+		a.used[addr] = true
+	}
+}
+
+// buildSubnet is the part of a data directory's subnet that build steps use, its last 64 addresses:
+// they are handed out by the engine child, all others by the driver.
+func buildSubnet(subnet netip.Prefix) netip.Prefix {
+	const bits = 26
+	a := subnet.Masked().Addr().As4()
+	for bit := subnet.Bits(); bit < bits; bit++ {
+		a[bit/8] |= 1 << (7 - bit%8)
+	}
+	return netip.PrefixFrom(netip.AddrFrom4(a), bits)
+}
+
 // claim marks an adopted instance's address; false when it is taken or not of the subnet.
 func (a *addresses) claim(addr netip.Addr) bool {
 	a.mu.Lock()

@@ -44,7 +44,7 @@ func Teardown(ctx context.Context, dir string) error {
 		return err
 	}
 	// A shim may have started a process between the two; now nobody can.
-	if err := endInstances(ctx, dir, cg); err != nil {
+	if err := errors.Join(endInstances(ctx, dir, cg), endSteps(ctx, dir, cg)); err != nil {
 		return err
 	}
 	for _, d := range []string{dir, runDir(dir)} {
@@ -60,6 +60,7 @@ func Teardown(ctx context.Context, dir string) error {
 		os.RemoveAll(filepath.Join(dir, "run", "userns")),
 		os.RemoveAll(spareDir(dir)),
 		os.RemoveAll(filepath.Join(dir, "run", "instance")),
+		os.RemoveAll(buildNetnsDir(dir)),
 	)
 }
 

@@ -1,0 +1,24 @@
+package server
+
+import (
+	"context"
+	"fmt"
+
+	"apron/builder"
+	"apron/engine/containerd"
+)
+
+// OpenRuntimes returns the builder of the engine that runs on this machine, for commands about base
+// images. The caller closes it.
+func OpenRuntimes(ctx context.Context, cfg Config) (*builder.Builder, error) {
+	if err := containerd.Ping(ctx, containerd.SocketPath(cfg.Data)); err != nil {
+		return nil, fmt.Errorf("%w; is the server running? apron up starts it", err)
+	}
+	c := cfg.builder()
+	c.Official = "" // found by the server, which knows mirrors and credentials
+	b, err := builder.New(c)
+	if err != nil {
+		return nil, fmt.Errorf("open builder: %w", err)
+	}
+	return b, nil
+}
