@@ -13,7 +13,7 @@ import (
 )
 
 // recipeVersion changes when the same packages make another layer than before.
-const recipeVersion = "1"
+const recipeVersion = "2"
 
 // hostAuthorities is where Debian and its like keep the certificate authorities the machine trusts,
 // an operator's own included.
