@@ -164,6 +164,11 @@ func (s *session) dropContainer(ctx context.Context, id apron.InstanceID) error 
 	c, err := s.client.LoadContainer(ctx, string(id))
 	switch {
 	case errdefs.IsNotFound(err):
+		// The root file system is made before the container: an engine that is killed between the two
+		// has it still.
+		if err := s.client.SnapshotService(s.snapshotter).Remove(ctx, string(id)); err != nil && !errdefs.IsNotFound(err) {
+			return fmt.Errorf("remove root file system: %w", err)
+		}
 	case err != nil:
 		return fmt.Errorf("find container: %w", err)
 	default:
