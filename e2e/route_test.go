@@ -102,7 +102,7 @@ func TestUpgradeReplacesTheRouter(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.awaitEnd(t, serve)
-	cmd := exec.Command(next, append([]string{"serve"}, h.flags...)...) //nolint:noctx // down ends it
+	cmd := exec.Command(next, append([]string{"serve"}, h.flags...)...)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
