@@ -22,7 +22,7 @@ type chunks struct {
 	left    int64 // of the chunk's data
 	digits  int
 	extra   int    // bytes of the extension so far
-	named   bool   // its semicolon was there
+	named   bool   // it began with its semicolon
 	trailer []byte // section so far, its empty line included once done
 }
 
@@ -109,8 +109,9 @@ func (d *chunks) line(c byte) bool {
 		if d.extra++; c == '\r' {
 			d.state = chunkSizeLF
 		} else if !d.named {
-			// Only white space may come before the semicolon: a second number is none of ours to ignore.
-			if d.named = c == ';'; !d.named && c != ' ' && c != '\t' {
+			// Behind white space nothing may come: a second number is none of ours to ignore, and an
+			// extension is not taken there by all readers.
+			if c != ' ' && c != '\t' {
 				return false
 			}
 		}

@@ -372,3 +372,33 @@ func backendServer(t testing.TB, h http.HandlerFunc) *idleServer {
 }
 
 func (s *idleServer) closeIdle() { _ = (<-s.conns).Close() }
+
+// An instance may answer before it has read the body, and may not want the rest of it.
+func TestAnswerBeforeTheBody(t *testing.T) {
+	b := start(t, nil)
+	b.publish(route("web.example.com", backend(t, "i1", func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusRequestEntityTooLarge)
+		fmt.Fprint(w, "too large")
+	})))
+	const size = 8 << 20
+	for i := range 20 {
+		c := b.dial()
+		sent := make(chan struct{})
+		go func() {
+			defer close(sent)
+			fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: web.example.com\r\nContent-Length: %d\r\n\r\n", size)
+			part := make([]byte, 64<<10)
+			for range size / len(part) {
+				if _, err := c.Write(part); err != nil {
+					return
+				}
+			}
+		}()
+		got := b.read(bufio.NewReader(c), "POST")
+		if got.Status != http.StatusRequestEntityTooLarge || got.Body != "too large" || got.Header.Get("Connection") != "close" {
+			t.Errorf("upload %d: %+v", i, got)
+		}
+		wait(t, "the end of the upload", sent)
+		_ = c.Close()
+	}
+}

@@ -67,3 +67,32 @@ func TestHTTPS(t *testing.T) {
 		t.Error("a certificate with another's key was accepted")
 	}
 }
+
+// Old versions, and suites without forward secrecy or authenticated encryption, are not spoken.
+func TestOldTLSIsRefused(t *testing.T) {
+	b, trust := secure(t, "web.example.com")
+	for name, tt := range map[string]struct {
+		change func(*tls.Config)
+		ok     bool
+	}{
+		"TLS 1.1": {func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 }, false},
+		"TLS 1.2": {func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 }, true},
+		"TLS 1.2, AES-CBC": {func(c *tls.Config) {
+			c.MaxVersion, c.CipherSuites = tls.VersionTLS12, []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA}
+		}, false},
+		"TLS 1.2, RSA only": {func(c *tls.Config) {
+			c.MaxVersion, c.CipherSuites = tls.VersionTLS12, []uint16{tls.TLS_RSA_WITH_AES_128_GCM_SHA256}
+		}, false},
+		"TLS 1.3": {func(c *tls.Config) { c.MinVersion = tls.VersionTLS13 }, true},
+	} {
+		cfg := trust.Clone()
+		tt.change(cfg)
+		c, err := tls.Dial("tcp", b.addrs.HTTPS, cfg)
+		if (err == nil) != tt.ok {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err == nil {
+			_ = c.Close()
+		}
+	}
+}
