@@ -33,6 +33,8 @@ type commands struct {
 	CA   caCommand   `cmd:"" name:"ca" help:"Print the certificate of the local authority, for clients to trust."`
 	Keys keysCommand `cmd:"" help:"Make, list and take away access keys."`
 
+	Validate validateCommand `cmd:"" help:"Check the apprunner.yaml of a directory."`
+
 	Connections connectionsCommand `cmd:"" help:"Complete, list and delete connections to source code providers."`
 
 	Runtimes runtimesCommand `cmd:"" help:"List, make and import the base images of managed runtimes."`
