@@ -1,0 +1,282 @@
+package source
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"apron"
+)
+
+// Tree is one commit of a repository that is here. It is not safe for concurrent use. Close it:
+// nobody else can fetch from the repository before.
+type Tree struct {
+	Commit string // 40 or 64 hexadecimal digits
+
+	git    *Git
+	repo   GitRepository
+	dir    string // bare repository
+	ref    string
+	unlock func()
+}
+
+// Close lets others work with the repository.
+func (t *Tree) Close() {
+	if t.unlock != nil {
+		t.unlock()
+		t.unlock = nil
+	}
+}
+
+// CleanDirectory returns a source directory as it is in a tree: without slashes around it, and empty
+// for the root. One outside of the repository is an Invalid Fault.
+func CleanDirectory(dir string) (string, error) {
+	clean := strings.Trim(dir, "/")
+	if clean == "" {
+		return "", nil
+	}
+	if !filepath.IsLocal(clean) || strings.ContainsRune(clean, 0) {
+		return "", apron.Faultf(apron.Invalid, "The source directory %s is not inside the repository.", shown(dir))
+	}
+	if clean = path.Clean(clean); clean == "." {
+		clean = ""
+	}
+	return clean, nil
+}
+
+// Content returns an id of everything below the source directory: two commits that do not differ
+// there have the same. A symbolic link is not a directory. A missing one is an Invalid Fault.
+func (t *Tree) Content(ctx context.Context, dir string) (string, error) {
+	clean, err := CleanDirectory(dir)
+	if err != nil {
+		return "", err
+	}
+	out, err := t.git.git(ctx, t.dir, "rev-parse", "--verify", "--quiet", "--end-of-options", t.Commit+":"+clean)
+	id := strings.TrimSpace(string(out))
+	if err == nil {
+		var kind []byte
+		if kind, err = t.git.git(ctx, t.dir, "cat-file", "-t", id); err == nil && string(kind) != "tree\n" {
+			err = fmt.Errorf("git: %s is a %s", clean, kind)
+		}
+	}
+	if err != nil && ctx.Err() == nil {
+		return "", &apron.Fault{Kind: apron.Invalid, Msg: fmt.Sprintf("The repository has no directory %s at the head of branch %s.", shown(dir), shown(t.repo.Branch)), Err: err}
+	}
+	return id, err
+}
+
+// Bounds of one tree.
+const (
+	maxTreeFiles  = 500_000
+	maxSubmodules = 5 // levels of them
+)
+
+// Export writes all files of the commit into the directory to, which must exist and be empty, and
+// returns what somebody should know about what could not be had. Nothing is written elsewhere: not by
+// a path with .., and not through a symbolic link of the tree. Links are written as they are, wherever
+// they lead. Errors are those of Fetch.
+func (t *Tree) Export(ctx context.Context, to string) (warnings []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, t.git.cfg.Timeout)
+	defer cancel()
+	root, err := os.OpenRoot(to)
+	if err != nil {
+		return nil, fmt.Errorf("open export directory: %w", err)
+	}
+	defer root.Close()
+	e := &export{git: t.git, repo: t.repo, root: root, bytes: t.git.cfg.MaxTreeBytes, files: maxTreeFiles}
+	modules, err := e.commit(ctx, t.dir, module{commit: t.Commit, url: t.repo.URL})
+	if err != nil {
+		return nil, err
+	}
+	if err := e.submodules(ctx, modules); err != nil {
+		return nil, err
+	}
+	if e.pointers > 0 {
+		e.warn("%d files are kept in Git LFS; their place is taken by pointers, because LFS is not supported", e.pointers)
+	}
+	return e.warnings, nil
+}
+
+// export is the writing of one tree and of its submodules.
+type export struct {
+	git      *Git
+	repo     GitRepository
+	root     *os.Root
+	bytes    int64 // left
+	files    int   // left
+	pointers int   // files that are Git LFS pointers
+	warnings []string
+}
+
+func (e *export) warn(format string, args ...any) {
+	if len(e.warnings) < maxProblems {
+		e.warnings = append(e.warnings, fmt.Sprintf(format, args...))
+	}
+}
+
+// entry is one file of a tree.
+type entry struct {
+	mode, id, path string
+	size           int64
+}
+
+// commit writes the tree of a commit and returns the submodules it wants.
+func (e *export) commit(ctx context.Context, dir string, m module) ([]module, error) {
+	listing, err := e.git.git(ctx, dir, "ls-tree", "-r", "-l", "-z", "--full-tree", m.commit)
+	if err != nil {
+		return nil, fmt.Errorf("list files: %w", err)
+	}
+	var (
+		files   []entry
+		modules []module
+	)
+	for record := range bytes.SplitSeq(bytes.TrimSuffix(listing, []byte{0}), []byte{0}) {
+		if len(record) == 0 {
+			continue
+		}
+		f, err := parseEntry(string(record))
+		if err != nil {
+			return nil, err
+		}
+		if f.mode == "160000" {
+			modules = append(modules, module{path: f.path, commit: f.id})
+			continue
+		}
+		e.files--
+		if e.bytes -= f.size; e.bytes < 0 || e.files < 0 {
+			return nil, apron.Faultf(apron.Invalid, "The repository is too large: its files take more than %s, or are more than %d.",
+				size(e.git.cfg.MaxTreeBytes), maxTreeFiles)
+		}
+		files = append(files, f)
+	}
+	if err := e.write(ctx, dir, m.prefix(), files); err != nil {
+		return nil, err
+	}
+	return e.complete(ctx, dir, m, modules), nil
+}
+
+// parseEntry reads one record of git ls-tree -l: mode, type, object, size, tab, path.
+func parseEntry(record string) (entry, error) {
+	head, name, ok := strings.Cut(record, "\t")
+	fields := strings.Fields(head)
+	if !ok || len(fields) != 4 || !isObject(fields[2]) || !filepath.IsLocal(name) {
+		return entry{}, apron.Faultf(apron.Invalid, "The repository has a file that cannot be written: %s", shown(record))
+	}
+	f := entry{mode: fields[0], id: fields[2], path: name}
+	if fields[3] != "-" {
+		n, err := strconv.ParseInt(fields[3], 10, 64)
+		if err != nil || n < 0 {
+			return entry{}, fmt.Errorf("git: size of a file: %q", fields[3])
+		}
+		f.size = n
+	}
+	return f, nil
+}
+
+// write copies the files out of the repository.
+func (e *export) write(ctx context.Context, dir, prefix string, files []entry) (err error) {
+	if len(files) == 0 {
+		return nil
+	}
+	var ids bytes.Buffer
+	for _, f := range files {
+		ids.WriteString(f.id + "\n")
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	cmd := e.git.command(ctx, dir, "cat-file", "--batch", "--buffer")
+	cmd.Stdin = &ids
+	said := &tail{limit: 4 << 10}
+	cmd.Stderr = said
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("read files: %w", err)
+	}
+	in := bufio.NewReaderSize(out, 256<<10)
+	for _, f := range files {
+		if err = e.file(in, prefix+f.path, f); err != nil {
+			cancel()
+			break
+		}
+	}
+	if waited := cmd.Wait(); err == nil && waited != nil {
+		err = &gitError{err: waited, stderr: said.String()}
+	}
+	if err != nil {
+		return fmt.Errorf("write files: %w", err)
+	}
+	return nil
+}
+
+// file reads one answer of git cat-file --batch and writes it.
+func (e *export) file(in *bufio.Reader, name string, f entry) error {
+	header, err := in.ReadString('\n')
+	if err != nil {
+		return err
+	}
+	if header != fmt.Sprintf("%s blob %d\n", f.id, f.size) {
+		return fmt.Errorf("git: object %s: %q", f.id, shown(header))
+	}
+	if dir := path.Dir(name); dir != "." {
+		if err := e.root.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	content := io.LimitReader(in, f.size)
+	if f.mode == "120000" {
+		target, err := io.ReadAll(io.LimitReader(content, 4096))
+		if err == nil {
+			err = e.root.Symlink(string(target), name)
+		}
+		if err != nil {
+			return err
+		}
+	} else if err := e.regular(content, name, f); err != nil {
+		return err
+	}
+	if _, err := io.Copy(io.Discard, content); err != nil {
+		return err
+	}
+	if end, err := in.ReadByte(); err != nil || end != '\n' {
+		return errors.Join(errors.New("git: an object does not end"), err)
+	}
+	return nil
+}
+
+// lfsPointer begins the files that stand in for those in Git LFS (Git LFS specification).
+const lfsPointer = "version https://git-lfs.github.com/spec/v1\n"
+
+func (e *export) regular(content io.Reader, name string, f entry) error {
+	mode := fs.FileMode(0o644)
+	if f.mode == "100755" {
+		mode = 0o755
+	}
+	to, err := e.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return err
+	}
+	first := make([]byte, min(f.size, int64(len(lfsPointer))))
+	_, err = io.ReadFull(content, first)
+	if string(first) == lfsPointer && f.size < 1024 {
+		e.pointers++
+	}
+	if err == nil {
+		_, err = to.Write(first)
+	}
+	if err == nil {
+		_, err = io.Copy(to, content)
+	}
+	return errors.Join(err, to.Close())
+}
