@@ -23,8 +23,13 @@ type Revision struct {
 }
 
 // Version names what of the service's source the revision runs, as a push does: the digest of its
-// image. It is empty until the operation has resolved it.
-func (r Revision) Version() string { return r.Image.Digest }
+// image, or the version of its source code. It is empty until the operation has resolved it.
+func (r Revision) Version() string {
+	if r.Build != nil {
+		return r.Build.Version
+	}
+	return r.Image.Digest
+}
 
 // RevisionOutcome is what became of a revision's deployment.
 type RevisionOutcome string
@@ -55,9 +60,9 @@ func (i Image) IsZero() bool { return i.Digest == "" }
 // it.
 type Build struct {
 	Commit string // id of the Git commit, hexadecimal
-	// Content is an id of everything below the source directory: commits that do not differ there have
-	// the same.
-	Content        string
+	// Version names what counts of the commit: with the root as source directory the commit itself,
+	// else an id of everything below that directory, which commits that do not differ there share.
+	Version        string
 	RuntimeVersion string // full version of the language; empty with a Dockerfile
 	// Run is how the application is started, from the configuration file or from the API. Its start
 	// command is a shell line and part of the image.

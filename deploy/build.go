@@ -49,7 +49,7 @@ func (d *deployer) build(ctx context.Context, op apron.Operation) error {
 			d.Log.Error("remove source code", "service", op.Service, "operation", op.ID, "err", err)
 		}
 	}()
-	commit, content, err := d.pull(ctx, op, svc, rev, dir)
+	commit, version, err := d.pull(ctx, op, svc, rev, dir)
 	if err != nil {
 		return err
 	}
@@ -62,9 +62,13 @@ func (d *deployer) build(ctx context.Context, op apron.Operation) error {
 		return err
 	}
 	return d.Store.Tx(ctx, func(tx *store.Tx) error {
-		return tx.SetRevisionBuild(ctx, rev.ID, result.Image, apron.Build{
-			Commit: commit, Content: content, RuntimeVersion: result.RuntimeVersion, Run: c.Run,
+		err := tx.SetRevisionBuild(ctx, rev.ID, result.Image, apron.Build{
+			Commit: commit, Version: version, RuntimeVersion: result.RuntimeVersion, Run: c.Run,
 		})
+		if err != nil {
+			return err
+		}
+		return tx.NoteVersion(ctx, svc.ID, version)
 	})
 }
 
@@ -78,10 +82,10 @@ func (d *deployer) checkout(id apron.RevisionID) (string, error) {
 }
 
 // pull fetches the branch's newest commit into dir.
-func (d *deployer) pull(ctx context.Context, op apron.Operation, svc apron.Service, rev apron.Revision, dir string) (commit, content string, err error) {
+func (d *deployer) pull(ctx context.Context, op apron.Operation, svc apron.Service, rev apron.Revision, dir string) (commit, version string, err error) {
 	code := rev.Config.Source.Code
 	d.events(op, fmt.Sprintf("Pulling source code from %s Repository ( %s ).", provider(code.URL), code.URL))
-	commit, content, warnings, err := d.fetch(ctx, svc, rev, dir)
+	commit, version, warnings, err := d.fetch(ctx, svc, rev, dir)
 	if err != nil {
 		return "", "", notPulled(op, err)
 	}
@@ -90,10 +94,10 @@ func (d *deployer) pull(ctx context.Context, op apron.Operation, svc apron.Servi
 	for _, w := range warnings {
 		d.detail(op, w+".")
 	}
-	return commit, content, nil
+	return commit, version, nil
 }
 
-func (d *deployer) fetch(ctx context.Context, svc apron.Service, rev apron.Revision, dir string) (commit, content string, warnings []string, err error) {
+func (d *deployer) fetch(ctx context.Context, svc apron.Service, rev apron.Revision, dir string) (commit, version string, warnings []string, err error) {
 	repo, err := d.repository(ctx, svc.Scope, rev.Config.Source)
 	if err != nil {
 		return "", "", nil, err
@@ -103,11 +107,11 @@ func (d *deployer) fetch(ctx context.Context, svc apron.Service, rev apron.Revis
 		return "", "", nil, err
 	}
 	defer tree.Close()
-	if content, err = tree.Content(ctx, rev.Config.Source.Code.SourceDirectory); err != nil {
+	if version, err = tree.Version(ctx, rev.Config.Source.Code.SourceDirectory); err != nil {
 		return "", "", nil, err
 	}
 	warnings, err = tree.Export(ctx, dir)
-	return tree.Commit, content, warnings, err
+	return tree.Commit, version, warnings, err
 }
 
 // repository is the branch a service is built from, with what opens it.

@@ -108,7 +108,7 @@ func (k *Keyset) Seal(purpose string, value []byte) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	sealed := aead.Seal(nil, nil, value, []byte(purpose))
+	sealed := aead.Seal(nil, nil, value, []byte(purpose)) //nolint:gosec // the nonce is random, see aead
 	return version + "." + k.newest + "." + base64.RawURLEncoding.EncodeToString(sealed), nil
 }
 

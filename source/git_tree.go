@@ -53,12 +53,20 @@ func CleanDirectory(dir string) (string, error) {
 	return clean, nil
 }
 
-// Content returns an id of everything below the source directory: two commits that do not differ
-// there have the same. A symbolic link is not a directory. A missing one is an Invalid Fault.
-func (t *Tree) Content(ctx context.Context, dir string) (string, error) {
+// At returns another commit of the same repository, which must be there. The Tree it is from must stay
+// open meanwhile.
+func (t *Tree) At(commit string) *Tree {
+	return &Tree{Commit: commit, git: t.git, repo: t.repo, dir: t.dir, ref: t.ref, unlock: func() {}}
+}
+
+// Version names what counts of the commit for a service with the source directory: the commit itself
+// with the root, else an id of everything below, which commits that do not differ there share
+// (developer guide, "source directory"). A symbolic link is not a directory. A missing one is an
+// Invalid Fault.
+func (t *Tree) Version(ctx context.Context, dir string) (string, error) {
 	clean, err := CleanDirectory(dir)
-	if err != nil {
-		return "", err
+	if err != nil || clean == "" {
+		return t.Commit, err
 	}
 	out, err := t.git.git(ctx, t.dir, "rev-parse", "--verify", "--quiet", "--end-of-options", t.Commit+":"+clean)
 	id := strings.TrimSpace(string(out))
@@ -69,7 +77,10 @@ func (t *Tree) Content(ctx context.Context, dir string) (string, error) {
 		}
 	}
 	if err != nil && ctx.Err() == nil {
-		return "", &apron.Fault{Kind: apron.Invalid, Msg: fmt.Sprintf("The repository has no directory %s at the head of branch %s.", shown(dir), shown(t.repo.Branch)), Err: err}
+		return "", &apron.Fault{
+			Kind: apron.Invalid, Err: err,
+			Msg: fmt.Sprintf("The repository has no directory %s at the head of branch %s.", shown(dir), shown(t.repo.Branch)),
+		}
 	}
 	return id, err
 }

@@ -99,24 +99,24 @@ func TestExportIsConfined(t *testing.T) {
 	}
 }
 
-func TestContent(t *testing.T) {
+func TestVersion(t *testing.T) {
 	repo := newRepository(t, t.TempDir())
 	if err := os.Symlink("/etc", filepath.Join(repo.dir, "link")); err != nil {
 		t.Fatal(err)
 	}
 	repo.write(map[string]string{"web/server.js": "one", "api/main.go": "one"})
 	g := newGit(t, nil)
-	content := func(dir string) (string, error) {
+	version := func(dir string) (string, error) {
 		tree, err := g.Fetch(t.Context(), source.GitRepository{Account: alice, URL: repo.url(), Branch: "main"})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer tree.Close()
-		return tree.Content(t.Context(), dir)
+		return tree.Version(t.Context(), dir)
 	}
 	before := map[string]string{}
 	for _, dir := range []string{"/", "", "web", "/web", "/web/", "web/../web", "api"} {
-		id, err := content(dir)
+		id, err := version(dir)
 		if err != nil || id == "" {
 			t.Fatalf("%q: %q, %v", dir, id, err)
 		}
@@ -127,7 +127,7 @@ func TestContent(t *testing.T) {
 	}
 	repo.write(map[string]string{"web/server.js": "two"})
 	for dir, changed := range map[string]bool{"/": true, "web": true, "api": false} {
-		if id, err := content(dir); err != nil || (id != before[dir]) != changed {
+		if id, err := version(dir); err != nil || (id != before[dir]) != changed {
 			t.Errorf("%s: changed %v, %v, want %v", dir, id != before[dir], err, changed)
 		}
 	}
@@ -135,7 +135,7 @@ func TestContent(t *testing.T) {
 		"nope": "no directory nope", "link": "no directory link", "web/server.js": "no directory", "..": "not inside the repository",
 		"/../x": "not inside the repository", "web/../../x": "not inside the repository",
 	} {
-		_, err := content(dir)
+		_, err := version(dir)
 		wantFault(t, err, want)
 	}
 }

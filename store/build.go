@@ -11,7 +11,7 @@ import (
 // buildDocument is the stored form of an apron.Build; see configDocument.
 type buildDocument struct {
 	Commit         string      `json:"commit"`
-	Content        string      `json:"content"`
+	Version        string      `json:"version"`
 	RuntimeVersion string      `json:"runtime_version,omitempty"`
 	Run            runDocument `json:"run"`
 }
@@ -21,7 +21,7 @@ func encodeBuild(b *apron.Build) (string, error) {
 	if b == nil {
 		return "", nil
 	}
-	doc, err := json.Marshal(buildDocument{b.Commit, b.Content, b.RuntimeVersion, runDocument(b.Run)})
+	doc, err := json.Marshal(buildDocument{b.Commit, b.Version, b.RuntimeVersion, runDocument(b.Run)})
 	if err != nil {
 		return "", fmt.Errorf("encode build: %w", err)
 	}
@@ -41,7 +41,7 @@ func decodeBuild(stored []byte) (*apron.Build, error) {
 		return nil, fmt.Errorf("decode build: %w", err)
 	}
 	return &apron.Build{
-		Commit: doc.Commit, Content: doc.Content, RuntimeVersion: doc.RuntimeVersion, Run: apron.RunConfiguration(doc.Run),
+		Commit: doc.Commit, Version: doc.Version, RuntimeVersion: doc.RuntimeVersion, Run: apron.RunConfiguration(doc.Run),
 	}, nil
 }
 

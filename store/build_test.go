@@ -16,7 +16,7 @@ func TestRevisionBuild(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		insert(t, s, service(1))
 		build := apron.Build{
-			Commit: "c0ffee", Content: "dec0de", RuntimeVersion: "22.1.0",
+			Commit: "c0ffee", Version: "dec0de", RuntimeVersion: "22.1.0",
 			Run: apron.RunConfiguration{
 				Port: "9000", StartCommand: "node .", Env: map[string]string{"A": "ü"}, Secrets: map[string]string{"B": "arn"},
 			},
