@@ -9,7 +9,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"time"
 
 	"apron"
 	"apron/builder"
@@ -24,7 +23,7 @@ type Builder interface {
 }
 
 // BuildTime is how much longer than Deadline says an operation may take that builds source code.
-const BuildTime = 30 * time.Minute
+const BuildTime = builder.DefaultTimeout
 
 // unreachableTries is how often a repository that cannot be reached is tried before the deployment
 // fails.

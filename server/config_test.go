@@ -92,6 +92,7 @@ func TestLoadRefuses(t *testing.T) {
 		"a bad domain":     "domain: UPPER.example.com\n",
 		"a short account":  "account: \"123\"\n",
 		"a bad duration":   "start-window: soon\n",
+		"a bad choice":     "local-repositories: maybe\n",
 		"a short poll":     "poll-interval: 10ms\n",
 		"no revisions":     "revisions: 0\n",
 		"a bad store":      "store: mysql://x\n",
