@@ -28,9 +28,8 @@ type workTree struct {
 	dir string
 }
 
-func newWorkTree(t *testing.T) workTree {
+func newWorkTree(t testing.TB) workTree {
 	t.Helper()
-	needCommand(t, "git")
 	w := workTree{t, t.TempDir()}
 	w.git("init", "--quiet", "--initial-branch=main", ".")
 	return w
@@ -142,7 +141,7 @@ func TestFromSource(t *testing.T) {
 }
 
 // created creates a service from source code and returns it once it runs.
-func (h *home) created(t *testing.T, in *apprunner.CreateServiceInput) *types.Service {
+func (h *home) created(t testing.TB, in *apprunner.CreateServiceInput) *types.Service {
 	t.Helper()
 	arn, limit := h.create(t, in).ServiceArn, time.Now().Add(firstBuild)
 	var svc *types.Service
