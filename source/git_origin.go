@@ -226,8 +226,27 @@ func (r *origin) follow(ctx context.Context, run func() error) error {
 // way as for any other, and returns where it is now. git itself must follow none: it would not look.
 func (g *Git) redirected(ctx context.Context, address string) (string, error) {
 	const suffix = "/info/refs?service=git-upload-pack"
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(address, "/")+suffix, http.NoBody)
+	if err != nil {
+		return "", err
+	}
+	req.Header.Set("User-Agent", "git/apron")
+	res, err := g.client().Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	final, ok := strings.CutSuffix(res.Request.URL.String(), suffix)
+	if !ok || res.Request.URL.User != nil {
+		return "", errors.New("the redirect leads to no repository")
+	}
+	return final, nil
+}
+
+// client makes requests to addresses that are allowed, and to no others however often it is redirected.
+func (g *Git) client() *http.Client {
 	dialer := &net.Dialer{}
-	client := &http.Client{Transport: &http.Transport{
+	return &http.Client{Transport: &http.Transport{
 		Proxy: http.ProxyFromEnvironment,
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			host, port, err := net.SplitHostPort(addr)
@@ -242,19 +261,4 @@ func (g *Git) redirected(ctx context.Context, address string) (string, error) {
 		},
 		DisableKeepAlives: true,
 	}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(address, "/")+suffix, http.NoBody)
-	if err != nil {
-		return "", err
-	}
-	req.Header.Set("User-Agent", "git/apron")
-	res, err := client.Do(req)
-	if err != nil {
-		return "", err
-	}
-	defer res.Body.Close()
-	final, ok := strings.CutSuffix(res.Request.URL.String(), suffix)
-	if !ok || res.Request.URL.User != nil {
-		return "", errors.New("the redirect leads to no repository")
-	}
-	return final, nil
 }

@@ -111,8 +111,8 @@ func (t *Tree) Export(ctx context.Context, to string) (warnings []string, err er
 	if err := e.submodules(ctx, modules); err != nil {
 		return nil, err
 	}
-	if e.pointers > 0 {
-		e.warn("%d files are kept in Git LFS; their place is taken by pointers, because LFS is not supported", e.pointers)
+	if err := e.large(ctx); err != nil {
+		return nil, err
 	}
 	return e.warnings, nil
 }
@@ -124,7 +124,7 @@ type export struct {
 	root     *os.Root
 	bytes    int64 // left
 	files    int   // left
-	pointers int   // files that are Git LFS pointers
+	pointers []pointer
 	warnings []string
 }
 
@@ -164,15 +164,19 @@ func (e *export) commit(ctx context.Context, dir string, m module) ([]module, er
 		}
 		e.files--
 		if e.bytes -= f.size; e.bytes < 0 || e.files < 0 {
-			return nil, apron.Faultf(apron.Invalid, "The repository is too large: its files take more than %s, or are more than %d.",
-				size(e.git.cfg.MaxTreeBytes), maxTreeFiles)
+			return nil, e.tooLarge()
 		}
 		files = append(files, f)
 	}
-	if err := e.write(ctx, dir, m.prefix(), files); err != nil {
+	if err := e.write(ctx, dir, m, files); err != nil {
 		return nil, err
 	}
 	return e.complete(ctx, dir, m, modules), nil
+}
+
+func (e *export) tooLarge() error {
+	return apron.Faultf(apron.Invalid, "The repository is too large: its files take more than %s, or are more than %d.",
+		size(e.git.cfg.MaxTreeBytes), maxTreeFiles)
 }
 
 // parseEntry reads one record of git ls-tree -l: mode, type, object, size, tab, path.
@@ -194,7 +198,7 @@ func parseEntry(record string) (entry, error) {
 }
 
 // write copies the files out of the repository.
-func (e *export) write(ctx context.Context, dir, prefix string, files []entry) (err error) {
+func (e *export) write(ctx context.Context, dir string, m module, files []entry) (err error) {
 	if len(files) == 0 {
 		return nil
 	}
@@ -217,7 +221,7 @@ func (e *export) write(ctx context.Context, dir, prefix string, files []entry) (
 	}
 	in := bufio.NewReaderSize(out, 256<<10)
 	for _, f := range files {
-		if err = e.file(in, prefix+f.path, f); err != nil {
+		if err = e.file(in, m, f); err != nil {
 			cancel()
 			break
 		}
@@ -232,7 +236,8 @@ func (e *export) write(ctx context.Context, dir, prefix string, files []entry) (
 }
 
 // file reads one answer of git cat-file --batch and writes it.
-func (e *export) file(in *bufio.Reader, name string, f entry) error {
+func (e *export) file(in *bufio.Reader, m module, f entry) error {
+	name := m.prefix() + f.path
 	header, err := in.ReadString('\n')
 	if err != nil {
 		return err
@@ -254,7 +259,7 @@ func (e *export) file(in *bufio.Reader, name string, f entry) error {
 		if err != nil {
 			return err
 		}
-	} else if err := e.regular(content, name, f); err != nil {
+	} else if err := e.regular(content, m, f); err != nil {
 		return err
 	}
 	if _, err := io.Copy(io.Discard, content); err != nil {
@@ -269,8 +274,8 @@ func (e *export) file(in *bufio.Reader, name string, f entry) error {
 // lfsPointer begins the files that stand in for those in Git LFS (Git LFS specification).
 const lfsPointer = "version https://git-lfs.github.com/spec/v1\n"
 
-func (e *export) regular(content io.Reader, name string, f entry) error {
-	mode := fs.FileMode(0o644)
+func (e *export) regular(content io.Reader, m module, f entry) error {
+	mode, name := fs.FileMode(0o644), m.prefix()+f.path
 	if f.mode == "100755" {
 		mode = 0o755
 	}
@@ -278,15 +283,15 @@ func (e *export) regular(content io.Reader, name string, f entry) error {
 	if err != nil {
 		return err
 	}
-	first := make([]byte, min(f.size, int64(len(lfsPointer))))
-	_, err = io.ReadFull(content, first)
-	if string(first) == lfsPointer && f.size < 1024 {
-		e.pointers++
-	}
-	if err == nil {
-		_, err = to.Write(first)
-	}
-	if err == nil {
+	if f.size < maxPointerBytes {
+		var text []byte
+		if text, err = io.ReadAll(content); err == nil {
+			_, err = to.Write(text)
+		}
+		if oid, size, ok := parsePointer(text); ok {
+			e.pointers = append(e.pointers, pointer{path: name, module: m.url, oid: oid, size: size})
+		}
+	} else {
 		_, err = io.Copy(to, content)
 	}
 	return errors.Join(err, to.Close())
