@@ -73,8 +73,8 @@ type Config struct {
 	file string // the configuration file it was loaded from; empty: none
 }
 
-// localRepositories says what LocalRepositories means.
-func (c Config) localRepositories() bool {
+// AllowsLocalRepositories says what LocalRepositories comes to.
+func (c Config) AllowsLocalRepositories() bool {
 	return c.LocalRepositories == "yes" ||
 		c.LocalRepositories == "" && (c.Domain == "localhost" || strings.HasSuffix(c.Domain, ".localhost"))
 }

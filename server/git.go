@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"apron"
+	"apron/deploy"
 	"apron/githost"
 	"apron/secrets"
 	"apron/source"
@@ -43,9 +44,17 @@ func (cp *controlPlane) openGit(ctx context.Context) error {
 		return err
 	}
 	cp.git, err = source.NewGit(source.GitConfig{
-		Dir: filepath.Join(cp.cfg.Data, "git", "source"), AllowLocal: cp.cfg.localRepositories(), Embedded: cp.embeddedRepository,
+		Dir: filepath.Join(cp.cfg.Data, "git", "source"), AllowLocal: cp.cfg.AllowsLocalRepositories(), Embedded: cp.embeddedRepository,
 	})
 	return err
+}
+
+// buildTime is how much longer operations may take that build.
+func (c Config) buildTime() time.Duration {
+	if c.Builds.Timeout > 0 {
+		return c.Builds.Timeout
+	}
+	return deploy.BuildTime
 }
 
 // openKeys finds the keys with which the server encrypts what is in the store, or makes them.

@@ -260,7 +260,7 @@ func (cp *controlPlane) openAPI(hooks Hooks) {
 		Ended:     func(apron.Operation) { cp.control.OperationEnded() },
 	})
 	cp.control = control.New(control.Config{
-		Store: cp.store, Domain: cp.cfg.Domain, Wake: cp.runner.Wake, Deadline: deploy.Deadline, BuildTime: deploy.BuildTime, Retagged: cp.fleet.Refresh,
+		Store: cp.store, Domain: cp.cfg.Domain, Wake: cp.runner.Wake, Deadline: deploy.Deadline, BuildTime: cp.cfg.buildTime(), Retagged: cp.fleet.Refresh,
 		Quotas: cp.cfg.quotas(), SimulateValidation: control.LocalDomain(cp.cfg.Domain), Log: cp.log.With("part", "control"),
 	})
 	cp.follower = source.NewFollower(source.FollowerConfig{
