@@ -16,11 +16,11 @@ import (
 
 // repository is a work tree with a branch main, and the repository it belongs to.
 type repository struct {
-	*testing.T
+	testing.TB
 	dir string
 }
 
-func newRepository(t *testing.T, dir string) repository {
+func newRepository(t testing.TB, dir string) repository {
 	t.Helper()
 	r := repository{t, dir}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -71,7 +71,7 @@ func (r repository) commit() string {
 func (r repository) url() string { return "file://" + r.dir }
 
 // newGit returns a Git that may reach loopback.
-func newGit(t *testing.T, change func(*source.GitConfig)) *source.Git {
+func newGit(t testing.TB, change func(*source.GitConfig)) *source.Git {
 	t.Helper()
 	cfg := source.GitConfig{Dir: t.TempDir(), AllowLocal: true}
 	if change != nil {
@@ -120,7 +120,7 @@ func gitServer(t *testing.T, dir string) *httptest.Server {
 }
 
 // fetch fetches and exports a branch, and returns its commit and the directory.
-func fetch(t *testing.T, g *source.Git, repo source.GitRepository) (commit, dir string, warnings []string) {
+func fetch(t testing.TB, g *source.Git, repo source.GitRepository) (commit, dir string, warnings []string) {
 	t.Helper()
 	tree, err := g.Fetch(t.Context(), repo)
 	if err != nil {
