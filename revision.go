@@ -8,11 +8,13 @@ type RevisionID string
 // Revision is an immutable version of a service: the whole configuration and the exact image its
 // instances run. Create, update, deployment and rollback each make one; a deployment makes it serve.
 type Revision struct {
-	ID        RevisionID
-	Service   ServiceID
-	Number    int // 1 for the service's first revision, then counting up
-	Config    ServiceConfiguration
-	Image     Image // zero until the operation has resolved it
+	ID      RevisionID
+	Service ServiceID
+	Number  int // 1 for the service's first revision, then counting up
+	Config  ServiceConfiguration
+	Image   Image // zero until the operation has resolved or built it
+	// Build is how Image was made from source code; nil: it was not, or not yet.
+	Build     *Build
 	CreatedAt time.Time
 
 	Outcome RevisionOutcome
@@ -21,8 +23,13 @@ type Revision struct {
 }
 
 // Version names what of the service's source the revision runs, as a push does: the digest of its
-// image. It is empty until the operation has resolved it.
-func (r Revision) Version() string { return r.Image.Digest }
+// image, or the version of its source code. It is empty until the operation has resolved it.
+func (r Revision) Version() string {
+	if r.Build != nil {
+		return r.Build.Version
+	}
+	return r.Image.Digest
+}
 
 // RevisionOutcome is what became of a revision's deployment.
 type RevisionOutcome string
@@ -48,3 +55,25 @@ type Image struct {
 
 // IsZero reports whether the image has not been resolved yet.
 func (i Image) IsZero() bool { return i.Digest == "" }
+
+// Build is what a revision's image was built from, and what the source code itself says about running
+// it.
+type Build struct {
+	Commit string // id of the Git commit, hexadecimal
+	// Version names what counts of the commit: with the root as source directory the commit itself,
+	// else an id of everything below that directory, which commits that do not differ there share.
+	Version        string
+	RuntimeVersion string // full version of the language; empty with a Dockerfile
+	// Run is how the application is started, from the configuration file or from the API. Its start
+	// command is a shell line and part of the image.
+	Run RunConfiguration
+}
+
+// Run returns how the revision's application is started. It is zero for a revision from source code
+// that is not built yet and has its configuration in the repository.
+func (r Revision) Run() RunConfiguration {
+	if r.Build != nil {
+		return r.Build.Run
+	}
+	return r.Config.Source.Run()
+}

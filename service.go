@@ -111,6 +111,16 @@ type FollowedImage struct {
 	Identifier string // as in ImageRepository; one with a digest never changes
 }
 
+// FollowedBranch is a branch whose pushes deploy a service: AutoDeployments is set.
+type FollowedBranch struct {
+	Service         ServiceID
+	Scope           Scope
+	URL             string
+	Branch          string
+	SourceDirectory string
+	ConnectionARN   string // empty: none is needed
+}
+
 // CodeRepository is source code as the client named it, and how to build and run it.
 type CodeRepository struct {
 	URL                 string

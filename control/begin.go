@@ -18,7 +18,7 @@ func (c *Control) begin(ctx context.Context, tx *store.Tx, svc *apron.Service, t
 		return "", fmt.Errorf("update service: %w", err)
 	}
 	svc.UpdatedAt = tx.Now()
-	op := c.newOperation(tx, svc.ID, t, rev)
+	op := c.newOperation(tx, *svc, t, rev)
 	err := tx.InsertOperation(ctx, op)
 	if errors.Is(err, store.ErrBusy) {
 		return "", &apron.Fault{Kind: apron.State, Msg: "Another operation on the service is in progress.", Err: err}
@@ -32,11 +32,12 @@ func (c *Control) begin(ctx context.Context, tx *store.Tx, svc *apron.Service, t
 // candidate gives svc a new revision of its configuration as the candidate. A zero image is
 // resolved by the operation.
 func candidate(ctx context.Context, tx *store.Tx, svc *apron.Service, image apron.Image) error {
-	return candidateOf(ctx, tx, svc, image, 0)
+	return candidateOf(ctx, tx, svc, apron.Revision{Image: image}, 0)
 }
 
-// candidateOf is candidate for a revision that repeats the one with the number copied; 0: none.
-func candidateOf(ctx context.Context, tx *store.Tx, svc *apron.Service, image apron.Image, copied int) error {
+// candidateOf is candidate for a revision that runs what keep does, built or pulled; copied is the
+// number of the revision it repeats, 0: none.
+func candidateOf(ctx context.Context, tx *store.Tx, svc *apron.Service, keep apron.Revision, copied int) error {
 	tags, err := tx.Tags(ctx, svc.ARN())
 	if err != nil {
 		return err
@@ -46,7 +47,7 @@ func candidateOf(ctx context.Context, tx *store.Tx, svc *apron.Service, image ap
 	}
 	svc.Candidate = apron.RevisionID(newID())
 	_, err = tx.InsertRevision(ctx, apron.Revision{
-		ID: svc.Candidate, Service: svc.ID, Config: svc.Config, Image: image, CopyOf: copied, CreatedAt: tx.Now(),
+		ID: svc.Candidate, Service: svc.ID, Config: svc.Config, Image: keep.Image, Build: keep.Build, CopyOf: copied, CreatedAt: tx.Now(),
 	})
 	if err != nil {
 		return fmt.Errorf("insert revision: %w", err)

@@ -24,6 +24,8 @@ type Config struct {
 	Wake   func() // tells the operation runner that there is work; must not block
 	// Deadline returns how long an operation of a type may take before it fails.
 	Deadline func(apron.OperationType) time.Duration
+	// BuildTime is added to the deadline of operations that may build source code. 0: nothing is.
+	BuildTime time.Duration
 	// Retagged is told of services whose tags have changed; it must not block. nil: nobody is told.
 	Retagged func(apron.ServiceID)
 	Log      *slog.Logger // nil: nothing is logged

@@ -54,7 +54,7 @@ func (c *Control) RollbackService(ctx context.Context, scope apron.Scope, arn st
 			}
 		}
 		svc.Config = next
-		if err := candidateOf(ctx, tx, &svc, old.Image, old.Number); err != nil {
+		if err := candidateOf(ctx, tx, &svc, old, old.Number); err != nil {
 			return err
 		}
 		op, err = c.begin(ctx, tx, &svc, apron.OperationStartDeployment, svc.Candidate)

@@ -53,7 +53,7 @@ func (c *Control) CreateService(ctx context.Context, scope apron.Scope, in NewSe
 			Status: apron.ServiceOperationInProgress, Config: config,
 			Candidate: apron.RevisionID(newID()), CreatedAt: now, UpdatedAt: now,
 		}
-		op = c.newOperation(tx, svc.ID, apron.OperationCreate, svc.Candidate)
+		op = c.newOperation(tx, svc, apron.OperationCreate, svc.Candidate)
 		return insertService(ctx, tx, svc, op, in.Tags)
 	})
 	if err != nil {
@@ -179,10 +179,17 @@ func (c *Control) Operations(ctx context.Context, scope apron.Scope, arn string,
 	return c.cfg.Store.Operations(ctx, svc.ID, page.After, page.Limit)
 }
 
-func (c *Control) newOperation(tx *store.Tx, id apron.ServiceID, t apron.OperationType, rev apron.RevisionID) apron.Operation {
-	now := tx.Now()
+func (c *Control) newOperation(tx *store.Tx, svc apron.Service, t apron.OperationType, rev apron.RevisionID) apron.Operation {
+	now, limit := tx.Now(), c.cfg.Deadline(t)
+	switch t {
+	case apron.OperationCreate, apron.OperationUpdate, apron.OperationStartDeployment:
+		if svc.Config.Source.Code != nil {
+			limit += c.cfg.BuildTime
+		}
+	default: // the others build nothing
+	}
 	return apron.Operation{
-		ID: newOperationID(), Service: id, Type: t, Status: apron.OperationPending, Revision: rev,
-		StartedAt: now, UpdatedAt: now, Deadline: now.Add(c.cfg.Deadline(t)),
+		ID: newOperationID(), Service: svc.ID, Type: t, Status: apron.OperationPending, Revision: rev,
+		StartedAt: now, UpdatedAt: now, Deadline: now.Add(limit),
 	}
 }

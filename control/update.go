@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"fmt"
+	"reflect"
 
 	"apron"
 	"apron/store"
@@ -49,12 +50,12 @@ func (c *Control) UpdateService(
 				return err
 			}
 		}
-		image, err := imageToKeep(ctx, tx, svc, change)
+		keep, err := revisionToKeep(ctx, tx, svc, next, change)
 		if err != nil {
 			return err
 		}
 		svc.Config = next
-		if err := candidate(ctx, tx, &svc, image); err != nil {
+		if err := candidateOf(ctx, tx, &svc, keep, 0); err != nil {
 			return err
 		}
 		op, err = c.begin(ctx, tx, &svc, apron.OperationUpdate, svc.Candidate)
@@ -80,15 +81,38 @@ func checkUpdate(svc apron.Service, next apron.ServiceConfiguration, change Chan
 	return nil
 }
 
-// imageToKeep returns the image that serves, or none when the operation is to resolve it: because
-// the source was sent, so that its newest version is wanted, or because nothing serves yet.
-func imageToKeep(ctx context.Context, tx *store.Tx, svc apron.Service, change Change) (apron.Image, error) {
-	if change.Source || svc.Active == "" {
-		return apron.Image{}, nil
+// revisionToKeep returns the revision that serves if the new one is to run the same, or none when the
+// operation is to resolve or build it: because an image's source was sent, so that its newest version
+// is wanted, because what the code is built from or by has changed, or because nothing serves yet.
+func revisionToKeep(
+	ctx context.Context, tx *store.Tx, svc apron.Service, next apron.ServiceConfiguration, change Change,
+) (apron.Revision, error) {
+	if svc.Active == "" || change.Source && next.Source.Code == nil {
+		return apron.Revision{}, nil
 	}
 	active, err := tx.Revision(ctx, svc.Active)
 	if err != nil {
-		return apron.Image{}, fmt.Errorf("read active revision: %w", err)
+		return apron.Revision{}, fmt.Errorf("read active revision: %w", err)
 	}
-	return active.Image, nil
+	if next.Source.Code == nil {
+		return active, nil
+	}
+	tags, err := tx.Tags(ctx, svc.ARN())
+	if err != nil {
+		return apron.Revision{}, err
+	}
+	extensions, err := apron.ParseExtensions(tags)
+	if err != nil {
+		return apron.Revision{}, err
+	}
+	if extensions.Dockerfile != active.Config.Extensions.Dockerfile || !sameCode(active.Config.Source, next.Source) {
+		return apron.Revision{}, nil
+	}
+	return active, nil
+}
+
+// sameCode reports whether two services from source code are built alike, but for newer commits.
+func sameCode(a, b apron.SourceConfiguration) bool {
+	a.AutoDeployments, b.AutoDeployments = false, false
+	return reflect.DeepEqual(a, b)
 }

@@ -21,7 +21,7 @@ type walk struct {
 }
 
 func walks() []walk {
-	rollout := []string{"resolve", "prepare", "provision", "route", "retire"}
+	rollout := []string{"resolve", "build", "prepare", "provision", "route", "retire"}
 	running := func(w *world, svc *apron.Service) {
 		*svc = w.create()
 		w.behave("web:2", "02", says("v2"))
@@ -54,6 +54,16 @@ func walks() []walk {
 				}
 				w.wantEngine(nil)
 			},
+		},
+		{
+			name: "create from source code", typ: apron.OperationCreate, steps: []string{"resolve", "build", "prepare"},
+			prepare: func(w *world, _ *apron.Service) { w.withCode() },
+			begin: func(w *world, _ apron.Service) (control.ServiceView, apron.OperationID, error) {
+				config := w.config()
+				config.Source = w.code.source()
+				return w.plane.CreateService(w.Context(), w.scope, control.NewService{Name: "web", Config: config})
+			},
+			check: func(w *world, _, after apron.Service) { w.wantServing(after, "v1", apron.OperationSucceeded) },
 		},
 		{
 			name: "update", typ: apron.OperationUpdate, steps: rollout, serves: true, prepare: running, begin: update,

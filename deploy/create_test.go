@@ -11,7 +11,6 @@ import (
 	"apron/control"
 	"apron/engine/enginetest"
 	"apron/logs"
-	"apron/store"
 )
 
 func TestCreate(t *testing.T) {
@@ -139,70 +138,4 @@ func TestCreateFails(t *testing.T) {
 			}
 		})
 	}
-}
-
-// A service from source code says why it cannot be built, and so does each new attempt.
-func TestCreateFromSourceCode(t *testing.T) {
-	const reason = "Building from source code is not available yet in this version of Apron."
-	w := newWorld(t)
-	config := w.config()
-	config.Source = apron.SourceConfiguration{Code: &apron.CodeRepository{
-		URL: "https://example.com/team/web", Branch: "main", SourceDirectory: "/", ConfigurationSource: apron.ConfigurationFromRepository,
-	}}
-	svc := w.begin(w.plane.CreateService(w.Context(), w.scope, control.NewService{Name: "web", Config: config}))
-	attempts := []struct{ started, trigger, failed string }{
-		{"Service creation started.", "SERVICE_CREATE", "Service creation failed. For details, see service logs."},
-		{"Service update started.", "SERVICE_UPDATE", "Service update failed. For details, see service logs."},
-	}
-	from := 0
-	for i, a := range attempts {
-		if i > 0 {
-			svc = w.begin(w.plane.UpdateService(w.Context(), w.scope, svc.ARN().String(), control.ServicePatch{}, nil))
-		}
-		w.wantStatus(svc.ID, apron.ServiceCreateFailed)
-		if op := w.last(svc.ID); op.Status != apron.OperationFailed || op.Reason != reason {
-			t.Errorf("operation is %s because %q", op.Status, op.Reason)
-		}
-		w.wantEvents(svc.ID, from,
-			"Service status is set to OPERATION_IN_PROGRESS.",
-			a.started,
-			"Deployment with ID : <id> started. Triggering event : "+a.trigger,
-			"Deployment Artifact: [Repo Type: Source], [Repository: https://example.com/team/web], [Branch: main], [SourceDirectory: /]",
-			reason,
-			"Deployment with ID : <id> failed. Failure reason : "+reason,
-			a.failed,
-			"Service status is set to CREATE_FAILED.")
-		from = len(w.events(svc.ID))
-	}
-	if diff := cmp.Diff(config.Source, svc.Config.Source); diff != "" {
-		t.Errorf("the service shows (-sent +shown):\n%s", diff)
-	}
-	w.wantEngine(nil)
-}
-
-// A service that serves keeps doing so when its new version cannot be built.
-func TestSourceCodeRollsBack(t *testing.T) {
-	w := newWorld(t)
-	svc := w.create()
-	err := w.store.Tx(t.Context(), func(tx *store.Tx) error {
-		svc.Config.Source = apron.SourceConfiguration{Code: &apron.CodeRepository{
-			URL: "https://example.com/team/web", Branch: "main", SourceDirectory: "/", ConfigurationSource: apron.ConfigurationFromRepository,
-		}}
-		return tx.UpdateService(t.Context(), svc)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	op, err := w.plane.StartDeployment(t.Context(), w.scope, svc.ARN().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.await(op)
-	if op := w.last(svc.ID); op.Status != apron.OperationRollbackSucceeded || !strings.Contains(op.Reason, "Building from source code") {
-		t.Errorf("operation is %s because %q", op.Status, op.Reason)
-	}
-	if got := w.get(svc); got != "v1" {
-		t.Errorf("the service answers %q", got)
-	}
-	w.wantSettled(svc.ID, 1)
 }

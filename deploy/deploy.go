@@ -22,6 +22,7 @@ import (
 	"apron/fleet"
 	"apron/logs"
 	"apron/operation"
+	"apron/source"
 	"apron/store"
 )
 
@@ -39,6 +40,14 @@ type Config struct {
 	Logs   *logs.Store
 	Log    *slog.Logger
 	Now    func() time.Time // nil: time.Now
+
+	// Git, Builder and Checkouts, a directory for source code while it is built, make services from
+	// source code. nil: there are none.
+	Git       *source.Git
+	Builder   Builder
+	Checkouts string
+	// Credential returns what opens the repositories of a connection. nil: only public ones are open.
+	Credential func(ctx context.Context, connectionARN string) (source.GitCredential, error)
 }
 
 // deployer carries the steps.
@@ -101,7 +110,16 @@ func (d *deployer) append(stream logs.Stream, op apron.Operation, lines []string
 	for i, l := range lines {
 		prefixed[i] = "[AppRunner] " + l
 	}
-	if err := d.Logs.Append(stream, d.Now(), prefixed...); err != nil {
+	d.write(stream, op, prefixed)
+}
+
+// output adds a line of a build, which has its prefix, to the operation's own log.
+func (d *deployer) output(op apron.Operation, line string) {
+	d.write(logs.OperationStream(op), op, []string{line})
+}
+
+func (d *deployer) write(stream logs.Stream, op apron.Operation, lines []string) {
+	if err := d.Logs.Append(stream, d.Now(), lines...); err != nil {
 		d.Log.Error("write service log", "service", op.Service, "operation", op.ID, "err", err)
 	}
 }

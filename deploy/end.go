@@ -70,7 +70,10 @@ func recordOutcomes(ctx context.Context, tx *store.Tx, svc apron.Service, op apr
 
 // tellFailure says why a rollout failed and what has become of the service.
 func (d *deployer) tellFailure(op apron.Operation, svc apron.Service, failed string) {
-	d.detail(op, "Failed to deploy your application image.", op.Reason)
+	if svc.Config.Source.Image != nil {
+		d.detail(op, "Failed to deploy your application image.")
+	}
+	d.detail(op, op.Reason)
 	d.events(op,
 		op.Reason,
 		fmt.Sprintf("Deployment with ID : %s failed. Failure reason : %s", logs.ShortID(op.ID), firstLine(op.Reason)),

@@ -65,6 +65,7 @@ type world struct {
 	images *images
 	socket string
 	plane  *plane // the one that is up
+	code   *code  // nil: nothing is built
 	change func(*fleet.Config)
 	http   *http.Client
 	scope  apron.Scope

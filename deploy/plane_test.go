@@ -55,7 +55,11 @@ func (w *world) boot(s sabotage) {
 		w.change(&outfit)
 	}
 	p.fleet = fleet.New(outfit)
-	plans := deploy.Plans(deploy.Config{Store: w.store, Fleet: p.fleet, Images: w.images, Logs: w.logs, Log: log})
+	steps := deploy.Config{Store: w.store, Fleet: p.fleet, Images: w.images, Logs: w.logs, Log: log}
+	if w.code != nil {
+		steps.Git, steps.Builder, steps.Checkouts, steps.Credential = w.code.git, w.code, w.code.checkouts, w.code.credential
+	}
+	plans := deploy.Plans(steps)
 	cfg := operation.Config{
 		Store: w.store, Plans: plans, Name: "test", Log: log, Backoff: time.Millisecond, MaxBackoff: 10 * time.Millisecond,
 		Ended: func(apron.Operation) { p.OperationEnded() },

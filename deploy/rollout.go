@@ -18,6 +18,7 @@ func (d *deployer) rollout(end endFunc) operation.Plan {
 	return operation.Plan{
 		Steps: []operation.Step{
 			{Name: "resolve", Run: d.resolve},
+			{Name: "build", Run: d.build},
 			{Name: "prepare", Run: d.prepare},
 			{Name: "provision", Run: d.provision},
 			{Name: "route", Run: d.route},
@@ -59,21 +60,21 @@ func (d *deployer) resolve(ctx context.Context, op apron.Operation) error {
 		return err
 	}
 	started, trigger := begun(op.Type)
+	d.events(op, statusLine(svc), started)
+	if op.Type == apron.OperationCreate && rev.Config.Source.Code != nil && rev.Config.Source.AutoDeployments {
+		d.events(op, "Creating pipeline for automatic deployments.", "Successfully created pipeline for automatic deployments.")
+	}
 	d.events(op,
-		statusLine(svc), started,
 		fmt.Sprintf("Deployment with ID : %s started. Triggering event : %s", logs.ShortID(op.ID), trigger),
 		artifact(rev.Config.Source))
 	if rev.CopyOf != 0 {
 		d.events(op, fmt.Sprintf("Going back to revision %d.", rev.CopyOf))
 	}
 	image := rev.Config.Source.Image
-	if image == nil {
-		return apron.Faultf(apron.Invalid, "Building from source code is not available yet in this version of Apron.")
+	if image != nil && len(image.Run.Secrets) > 0 {
+		return noSecrets()
 	}
-	if len(image.Run.Secrets) > 0 {
-		return apron.Faultf(apron.Invalid, "Secrets (RuntimeEnvironmentSecrets) are not available yet in this version of Apron.")
-	}
-	if !rev.Image.IsZero() {
+	if image == nil || !rev.Image.IsZero() {
 		return nil
 	}
 	d.events(op, fmt.Sprintf("Pulling image %s from ECR repository.", image.Identifier))
@@ -129,6 +130,9 @@ func (d *deployer) prepare(ctx context.Context, op apron.Operation) error {
 			return nil // nothing was pulled that was not there
 		}
 	}
+	if rev.Config.Source.Code != nil {
+		return nil
+	}
 	d.events(op, "Successfully pulled your application image from ECR.")
 	d.detail(op, "Successfully pulled your application image from ECR. Digest: "+rev.Image.Digest)
 	return nil
@@ -140,7 +144,7 @@ func (d *deployer) provision(ctx context.Context, op apron.Operation) error {
 	if err != nil {
 		return err
 	}
-	check, port := rev.Config.HealthCheck, rev.Config.Source.Run().Port
+	check, port := rev.Config.HealthCheck, rev.Run().Port
 	path := ""
 	if check.Protocol == apron.HealthCheckHTTP {
 		path = fmt.Sprintf("[Path: '%s'], ", check.Path)

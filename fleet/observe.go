@@ -160,7 +160,7 @@ var errStartWindow = errors.New("start window ended")
 // notHealthy says that the instances run but did not pass their health check in time.
 // last is the last one that said why it is not ready, if any did.
 func (f *Fleet) notHealthy(ctx context.Context, rev apron.Revision, last apron.Instance) error {
-	check, port := rev.Config.HealthCheck, rev.Config.Source.Run().Port
+	check, port := rev.Config.HealthCheck, rev.Run().Port
 	where := fmt.Sprintf("protocol `%s` [Port: '%s']", check.Protocol, port)
 	if check.Protocol == apron.HealthCheckHTTP {
 		where = fmt.Sprintf("protocol `%s` [Path: '%s'], [Port: '%s']", check.Protocol, check.Path, port)

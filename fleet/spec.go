@@ -11,11 +11,15 @@ import (
 
 // spec says what an instance of the revision needs, in the engine's terms.
 func spec(svc apron.Service, rev apron.Revision) engine.Spec {
-	run := rev.Config.Source.Run()
+	run := rev.Run()
+	command := words(run.StartCommand)
+	if rev.Config.Source.Code != nil {
+		command = nil // a built image starts it, by a shell
+	}
 	return engine.Spec{
 		Revision: rev.ID, Service: svc.ID, ServiceName: svc.Name,
 		Image:   rev.Image,
-		Command: words(run.StartCommand),
+		Command: command,
 		Env:     environment(svc.Scope.Region, run),
 		Port:    run.PortNumber(), MilliCPU: rev.Config.Instance.MilliCPU, MemoryMiB: rev.Config.Instance.MemoryMiB,
 		HealthCheck: rev.Config.HealthCheck,

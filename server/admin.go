@@ -10,6 +10,7 @@ import (
 	"apron"
 	"apron/auth"
 	"apron/control"
+	"apron/source"
 	"apron/store"
 )
 
@@ -106,8 +107,33 @@ func keyError(id string, err error) error {
 	return err
 }
 
-// CompleteConnection makes a connection of the administrator's account and region AVAILABLE.
-func (a *Admin) CompleteConnection(ctx context.Context, name string) (apron.Connection, error) {
+// CompleteConnection makes a connection of the administrator's account and region AVAILABLE, with the
+// credential, which may be zero: then the one there was stays.
+func (a *Admin) CompleteConnection(ctx context.Context, name string, credential source.GitCredential) (apron.Connection, error) {
 	scope := apron.Scope{Account: a.local.Account, Region: a.local.Region}
+	if credential == (source.GitCredential{}) {
+		return a.control.CompleteConnection(ctx, scope, name)
+	}
+	if err := source.CheckGitCredential(credential); err != nil {
+		return apron.Connection{}, err
+	}
+	keys, err := openKeys(a.local.Data)
+	if err != nil {
+		return apron.Connection{}, err
+	}
+	list, _, err := a.control.Connections(ctx, scope, name, control.Page{Limit: 1})
+	if err != nil {
+		return apron.Connection{}, err
+	}
+	if len(list) == 0 || name == "" {
+		return apron.Connection{}, fmt.Errorf("there is no connection %s", name)
+	}
+	sealed, err := sealCredential(keys, list[0].ARN, credential)
+	if err != nil {
+		return apron.Connection{}, err
+	}
+	if err := a.store.Tx(ctx, func(tx *store.Tx) error { return tx.SetConnectionCredential(ctx, list[0].ARN, sealed) }); err != nil {
+		return apron.Connection{}, err
+	}
 	return a.control.CompleteConnection(ctx, scope, name)
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -59,6 +60,10 @@ type Config struct {
 	RegistryMinFreeMiB int64 `koanf:"registry-min-free-mib"`
 	// MaxImageMiB bounds the compressed layers of an image together.
 	MaxImageMiB int64 `koanf:"max-image-mib"`
+	// LocalRepositories says whether services may be built from repositories on this machine's disk, and
+	// from hosts with addresses of its loopback or its link: yes, no, or empty for yes if Domain is
+	// localhost or below.
+	LocalRepositories string `koanf:"local-repositories"`
 	// Quotas bounds what an account may have in a region, by quota name (see quotaNames); 0 is no
 	// bound. What it does not name keeps apron.DefaultQuotas.
 	Quotas map[string]int `koanf:"quotas"`
@@ -66,6 +71,12 @@ type Config struct {
 	Builds BuildConfig `koanf:"builds"`
 
 	file string // the configuration file it was loaded from; empty: none
+}
+
+// AllowsLocalRepositories says what LocalRepositories comes to.
+func (c Config) AllowsLocalRepositories() bool {
+	return c.LocalRepositories == "yes" ||
+		c.LocalRepositories == "" && (c.Domain == "localhost" || strings.HasSuffix(c.Domain, ".localhost"))
 }
 
 // quotaNames gives the names of quotas in the configuration file, and where each of them goes.
@@ -102,7 +113,7 @@ func defaults() map[string]any {
 		"data": defaultData(), "listen": "127.0.0.1:4080", "http": "127.0.0.1:8080", "https": "127.0.0.1:8443",
 		"domain": "apron.localhost", "region": "us-east-1", "account": "123456789012",
 		"store": "", "runtime": apron.RuntimeRunc, "start-window": "5m", "operations": 8, "revisions": 20, "poll-interval": "60s",
-		"docker-config": "", "max-image-mib": 10 << 10, "registry-min-free-mib": 1 << 10,
+		"docker-config": "", "local-repositories": "", "max-image-mib": 10 << 10, "registry-min-free-mib": 1 << 10,
 	}
 }
 
@@ -215,6 +226,7 @@ func (c Config) validate() error {
 	check(accountID.MatchString(c.Account), "account: %q is not 12 digits", c.Account)
 	check(c.StartWindow > 0 && c.StartWindow <= 15*time.Minute, "start-window: %s is not between 0 and 15m", c.StartWindow)
 	check(c.Runtime == apron.RuntimeRunc || c.Runtime == apron.RuntimeGVisor, "runtime: %q is neither runc nor gvisor", c.Runtime)
+	check(slices.Contains([]string{"", "yes", "no"}, c.LocalRepositories), "local-repositories: %q is neither yes nor no", c.LocalRepositories)
 	check(c.Operations > 0, "operations: %d is not a positive number", c.Operations)
 	for i, files := range c.Certificates {
 		check(filepath.IsAbs(files.Cert) && filepath.IsAbs(files.Key), "certificates: entry %d: cert and key must be absolute paths", i+1)

@@ -84,6 +84,20 @@ func TestLoadBuilds(t *testing.T) {
 	}
 }
 
+// Whoever may create a service can read the server's disk only where that is one's own machine.
+func TestLocalRepositories(t *testing.T) {
+	clean(t)
+	for file, want := range map[string]bool{
+		"": true, "domain: localhost\n": true, "domain: example.com\n": false, "domain: notlocalhost\n": false, "domain: x.test\n": false,
+		"domain: example.com\nlocal-repositories: \"yes\"\n": true, "local-repositories: \"no\"\n": false,
+	} {
+		got, err := server.Load(write(t, file), nil)
+		if err != nil || got.AllowsLocalRepositories() != want {
+			t.Errorf("%q: %v, %v, want %v", file, got.AllowsLocalRepositories(), err, want)
+		}
+	}
+}
+
 func TestLoadRefuses(t *testing.T) {
 	clean(t)
 	for name, file := range map[string]string{
@@ -92,6 +106,7 @@ func TestLoadRefuses(t *testing.T) {
 		"a bad domain":     "domain: UPPER.example.com\n",
 		"a short account":  "account: \"123\"\n",
 		"a bad duration":   "start-window: soon\n",
+		"a bad choice":     "local-repositories: maybe\n",
 		"a short poll":     "poll-interval: 10ms\n",
 		"no revisions":     "revisions: 0\n",
 		"a bad store":      "store: mysql://x\n",

@@ -81,6 +81,7 @@ func (cp *controlPlane) run(ctx context.Context) error {
 	g.Go(func() error { return cp.auth.Run(ctx) })
 	g.Go(func() error { return cp.control.Run(ctx) })
 	g.Go(func() error { return cp.follower.Run(ctx) })
+	g.Go(func() error { return cp.branches.Run(ctx) })
 	g.Go(func() error { return cp.serve(ctx) })
 	g.Go(func() error { return cp.serveLocal(ctx) })
 	g.Go(func() error { return cp.purge(ctx) })

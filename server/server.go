@@ -30,10 +30,12 @@ import (
 	"apron/engine"
 	"apron/engine/containerd"
 	"apron/fleet"
+	"apron/githost"
 	"apron/logs"
 	"apron/operation"
 	"apron/registry"
 	"apron/router"
+	"apron/secrets"
 	"apron/source"
 	"apron/store"
 )
@@ -51,6 +53,10 @@ type controlPlane struct {
 	registry *registry.Registry
 	images   *source.Resolver
 	follower *source.Follower
+	keys     *secrets.Keyset
+	githost  *githost.Host
+	git      *source.Git
+	branches *source.BranchFollower
 	router   *router.Client
 	edge     *edge
 	engine   runningEngine
@@ -93,6 +99,9 @@ func open(ctx context.Context, cfg Config, hooks Hooks, log *slog.Logger) (_ *co
 		return nil, fmt.Errorf("listen: %w", err)
 	}
 	if err := cp.openImages(ctx); err != nil {
+		return nil, err
+	}
+	if err := cp.openGit(ctx); err != nil {
 		return nil, err
 	}
 	if err := cp.openFleet(); err != nil {
@@ -244,13 +253,14 @@ func (cp *controlPlane) openAPI(hooks Hooks) {
 		Store: cp.store,
 		Plans: deploy.Plans(deploy.Config{
 			Store: cp.store, Fleet: cp.fleet, Images: cp.images, Logs: cp.logs, Log: cp.log.With("part", "deploy"),
+			Git: cp.git, Builder: cp.builder, Credential: cp.credential, Checkouts: filepath.Join(cp.cfg.Data, "git", "checkout"),
 		}),
 		Name: cp.cfg.runnerName(), Parallel: cp.cfg.Operations, Log: cp.log.With("part", "operations"),
 		AfterStep: hooks.AfterStep,
 		Ended:     func(apron.Operation) { cp.control.OperationEnded() },
 	})
 	cp.control = control.New(control.Config{
-		Store: cp.store, Domain: cp.cfg.Domain, Wake: cp.runner.Wake, Deadline: deploy.Deadline, Retagged: cp.fleet.Refresh,
+		Store: cp.store, Domain: cp.cfg.Domain, Wake: cp.runner.Wake, Deadline: deploy.Deadline, BuildTime: cp.cfg.buildTime(), Retagged: cp.fleet.Refresh,
 		Quotas: cp.cfg.quotas(), SimulateValidation: control.LocalDomain(cp.cfg.Domain), Log: cp.log.With("part", "control"),
 	})
 	cp.follower = source.NewFollower(source.FollowerConfig{
@@ -261,6 +271,14 @@ func (cp *controlPlane) openAPI(hooks Hooks) {
 		},
 		Noticed: func(ctx context.Context, id apron.ServiceID, digest string) error {
 			_, err := cp.control.Noticed(ctx, id, digest)
+			return err
+		},
+	})
+	cp.branches = source.NewBranchFollower(source.BranchFollowerConfig{
+		Git: cp.git, Followed: cp.store.FollowedBranches, Credential: cp.credential, Interval: cp.cfg.PollInterval,
+		Log: cp.log.With("part", "source"),
+		Noticed: func(ctx context.Context, id apron.ServiceID, version string) error {
+			_, err := cp.control.Noticed(ctx, id, version)
 			return err
 		},
 	})
@@ -279,6 +297,10 @@ func (cp *controlPlane) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		cp.api.ServeHTTP(w, r)
 	case r.URL.Path == "/v2" || strings.HasPrefix(r.URL.Path, "/v2/"):
 		cp.registry.ServeHTTP(w, r)
+	case strings.HasPrefix(r.URL.Path, githost.Prefix):
+		cp.githost.ServeHTTP(w, r)
+	case strings.HasPrefix(r.URL.Path, webhookPrefix):
+		cp.serveWebhook(w, r)
 	case r.URL.Path == "/livez":
 		fmt.Fprintln(w, "ok")
 	case r.URL.Path == "/readyz":
@@ -306,11 +328,14 @@ func (cp *controlPlane) close() error {
 			errs = append(errs, err)
 		}
 	}
+	if cp.images != nil {
+		cp.images.Close()
+	}
 	if cp.builder != nil {
 		errs = append(errs, cp.builder.Close())
 	}
-	if cp.images != nil {
-		cp.images.Close()
+	if cp.githost != nil {
+		errs = append(errs, cp.githost.Close())
 	}
 	if cp.registry != nil {
 		errs = append(errs, cp.registry.Close())

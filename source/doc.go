@@ -7,5 +7,9 @@
 // own ECR repositories lead to the embedded registry, everything else to where it says, or to the
 // mirror configured for that host.
 //
+// For services from source code a [Git] finds and fetches the commit at the head of a branch with the
+// system's git, in an environment that nothing else configures, and exports its files;
+// [ParseConfiguration] reads their apprunner.yaml.
+//
 // In the walk of CreateService it is the first step of package deploy, before fleet and engine.
 package source

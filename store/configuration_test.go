@@ -156,3 +156,39 @@ func TestDue(t *testing.T) {
 		}
 	}, store.WithNow(clk.now))
 }
+
+func TestConnectionCredential(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		conn := apron.Connection{
+			ARN:      apron.ARN{Scope: apron.Scope{Account: "123456789012", Region: "us-east-1"}, Type: apron.ResourceConnection, Name: "github", ID: "c1"},
+			Provider: "GITHUB", Status: apron.ConnectionAvailable,
+		}
+		credential := func() string {
+			t.Helper()
+			sealed, err := s.ConnectionCredential(t.Context(), conn.ARN)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return sealed
+		}
+		tx(t, s, func(ctx context.Context, tx *store.Tx) error { return tx.InsertConnection(ctx, conn, nil) })
+		if got := credential(); got != "" {
+			t.Errorf("a new connection has %q", got)
+		}
+		tx(t, s, func(ctx context.Context, tx *store.Tx) error {
+			return errors.Join(tx.SetConnectionCredential(ctx, conn.ARN, "v1.a.b"), tx.UpdateConnection(ctx, conn))
+		})
+		if got := credential(); got != "v1.a.b" {
+			t.Errorf("got %q", got)
+		}
+		conn.Status, conn.DeletedAt = apron.ConnectionDeleted, time.UnixMicro(1)
+		tx(t, s, func(ctx context.Context, tx *store.Tx) error { return tx.UpdateConnection(ctx, conn) })
+		if got, err := s.ConnectionCredential(t.Context(), conn.ARN); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("a deleted connection has %q, %v", got, err)
+		}
+		err := s.Tx(t.Context(), func(tx *store.Tx) error { return tx.SetConnectionCredential(t.Context(), conn.ARN, "x") })
+		if !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("credential of a deleted connection: %v", err)
+		}
+	})
+}

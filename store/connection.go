@@ -32,11 +32,34 @@ func (t *Tx) InsertConnection(ctx context.Context, c apron.Connection, tags []ap
 	return t.PutTags(ctx, c.ARN, tags)
 }
 
-// UpdateConnection writes the connection's status and time of deletion. ErrNotFound.
+// UpdateConnection writes the connection's status and time of deletion, with which its credential goes.
+// ErrNotFound.
 func (t *Tx) UpdateConnection(ctx context.Context, c apron.Connection) error {
-	n, err := t.exec(ctx, `update connections set status = ?, deleted_at = ? where id = ?`,
+	credential := "credential"
+	if !c.DeletedAt.IsZero() {
+		credential = "''"
+	}
+	n, err := t.exec(ctx, `update connections set status = ?, deleted_at = ?, credential = `+credential+` where id = ?`,
 		string(c.Status), micros(c.DeletedAt), c.ARN.ID)
 	return changed(n, err, "update connection", c.ARN.String())
+}
+
+// SetConnectionCredential records what opens the connection's repositories, sealed; empty: nothing
+// does. ErrNotFound.
+func (t *Tx) SetConnectionCredential(ctx context.Context, arn apron.ARN, sealed string) error {
+	n, err := t.exec(ctx, `update connections set credential = ? where id = ? and deleted_at = 0`, sealed, arn.ID)
+	return changed(n, err, "set credential of connection", arn.String())
+}
+
+// ConnectionCredential returns what opens the connection's repositories, sealed; empty: nothing does.
+// ErrNotFound.
+func (r reader) ConnectionCredential(ctx context.Context, arn apron.ARN) (sealed string, err error) {
+	err = r.row(ctx, func(row scanner) error { return row.Scan(&sealed) },
+		`select credential from connections where id = ? and deleted_at = 0`, arn.ID)
+	if err != nil {
+		return "", fmt.Errorf("credential of connection %s: %w", arn, err)
+	}
+	return sealed, nil
 }
 
 // Connection returns the connection of a full ARN in whatever state it is. ErrNotFound.

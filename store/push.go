@@ -72,3 +72,29 @@ func (r reader) FollowedImages(ctx context.Context) ([]apron.FollowedImage, erro
 	}
 	return list, nil
 }
+
+// FollowedBranches returns the branches of the services of every scope that are deployed
+// automatically.
+func (r reader) FollowedBranches(ctx context.Context) ([]apron.FollowedBranch, error) {
+	var list []apron.FollowedBranch
+	err := r.rows(ctx, func(row scanner) error {
+		var f apron.FollowedBranch
+		var config []byte
+		if err := row.Scan(&f.Service, &f.Scope.Account, &f.Scope.Region, &config); err != nil {
+			return err
+		}
+		c, err := decodeConfig(config)
+		if err != nil || c.Source.Code == nil {
+			return err
+		}
+		f.URL, f.Branch, f.SourceDirectory = c.Source.Code.URL, c.Source.Code.Branch, c.Source.Code.SourceDirectory
+		f.ConnectionARN = c.Source.ConnectionARN
+		list = append(list, f)
+		return nil
+	}, `select id, account, region, config from services where deleted_at = 0 and followed_repository is not null
+		order by followed_repository, id`)
+	if err != nil {
+		return nil, fmt.Errorf("followed branches: %w", err)
+	}
+	return list, nil
+}

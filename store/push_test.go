@@ -68,3 +68,24 @@ func TestFollowedImages(t *testing.T) {
 		}
 	})
 }
+
+func TestFollowedBranches(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		code := apron.SourceConfiguration{
+			AutoDeployments: true, ConnectionARN: "arn",
+			Code: &apron.CodeRepository{URL: "https://example.com/x", Branch: "main", SourceDirectory: "/web"},
+		}
+		follows, manual, image, gone := service(1), service(2), service(3), service(4)
+		follows.Config.Source, manual.Config.Source, gone.Config.Source = code, code, code
+		manual.Config.Source.AutoDeployments, image.Config.Source.AutoDeployments = false, true
+		gone.Status = apron.ServiceDeleted
+		insert(t, s, follows, manual, image, gone)
+		want := []apron.FollowedBranch{{
+			Service: follows.ID, Scope: scope, URL: "https://example.com/x", Branch: "main", SourceDirectory: "/web", ConnectionARN: "arn",
+		}}
+		got, err := s.FollowedBranches(t.Context())
+		if diff := cmp.Diff(want, got); diff != "" || err != nil {
+			t.Errorf("%v\n%s", err, diff)
+		}
+	})
+}

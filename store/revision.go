@@ -7,19 +7,22 @@ import (
 	"apron"
 )
 
-const revisionColumns = `id, service, number, config, image_reference, image_digest, created_at, outcome, reason, copy_of`
+const revisionColumns = `id, service, number, config, image_reference, image_digest, created_at, outcome, reason, copy_of, build`
 
 func scanRevision(r scanner, rev *apron.Revision) error {
 	var (
-		config  []byte
-		created int64
+		config, build []byte
+		created       int64
 	)
 	err := r.Scan(&rev.ID, &rev.Service, &rev.Number, &config, &rev.Image.Reference, &rev.Image.Digest, &created,
-		&rev.Outcome, &rev.Reason, &rev.CopyOf)
+		&rev.Outcome, &rev.Reason, &rev.CopyOf, &build)
 	if err != nil {
 		return err
 	}
 	rev.CreatedAt = fromMicros(created)
+	if rev.Build, err = decodeBuild(build); err != nil {
+		return err
+	}
 	rev.Config, err = decodeConfig(config)
 	return err
 }
@@ -36,11 +39,15 @@ func (t *Tx) InsertRevision(ctx context.Context, rev apron.Revision) (apron.Revi
 	if err != nil {
 		return apron.Revision{}, fmt.Errorf("insert revision %s: %w", rev.ID, err)
 	}
+	build, err := encodeBuild(rev.Build)
+	if err != nil {
+		return apron.Revision{}, fmt.Errorf("insert revision %s: %w", rev.ID, err)
+	}
 	created := t.orNow(rev.CreatedAt)
-	n, err := t.exec(ctx, `insert into revisions (id, service, number, config, image_reference, image_digest, created_at, copy_of)
-		values (?, ?, (select coalesce(max(number), 0) + 1 from revisions where service = ?), ?, ?, ?, ?, ?)
+	n, err := t.exec(ctx, `insert into revisions (id, service, number, config, image_reference, image_digest, created_at, copy_of, build)
+		values (?, ?, (select coalesce(max(number), 0) + 1 from revisions where service = ?), ?, ?, ?, ?, ?, ?)
 		on conflict do nothing`,
-		string(rev.ID), string(rev.Service), string(rev.Service), config, rev.Image.Reference, rev.Image.Digest, created, rev.CopyOf)
+		string(rev.ID), string(rev.Service), string(rev.Service), config, rev.Image.Reference, rev.Image.Digest, created, rev.CopyOf, build)
 	if err == nil && n == 0 {
 		err = ErrExists
 	}

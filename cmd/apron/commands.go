@@ -13,7 +13,7 @@ import (
 type commands struct {
 	settings
 
-	Up         upCommand         `cmd:"" help:"Start the server in the background and wait until it is ready."`
+	Up         upCommand         `cmd:"" help:"Start the server in the background, and deploy a directory."`
 	Down       downCommand       `cmd:"" help:"Stop the server, the router and every instance."`
 	Serve      serveCommand      `cmd:"" help:"Run the control plane: API, registry, operations."`
 	Router     routerCommand     `cmd:"" help:"Run the router. serve starts it when it does not run."`
@@ -33,9 +33,13 @@ type commands struct {
 	CA   caCommand   `cmd:"" name:"ca" help:"Print the certificate of the local authority, for clients to trust."`
 	Keys keysCommand `cmd:"" help:"Make, list and take away access keys."`
 
+	Validate validateCommand `cmd:"" help:"Check the apprunner.yaml of a directory."`
+
 	Connections connectionsCommand `cmd:"" help:"Complete, list and delete connections to source code providers."`
 
 	Runtimes runtimesCommand `cmd:"" help:"List, make and import the base images of managed runtimes."`
+
+	Webhooks webhooksCommand `cmd:"" help:"Print the URL and the secret with which a Git host tells a service of pushes."`
 
 	Version versionCommand `cmd:"" help:"Print the version."`
 }

@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/apprunner"
 
 	"apron/server"
+	"apron/source"
 )
 
 type connectionsCommand struct {
@@ -19,13 +21,45 @@ type connectionsCommand struct {
 }
 
 type completeConnectionCommand struct {
-	Name string `arg:"" help:"Name of the connection."`
+	Name      string `arg:"" help:"Name of the connection."`
+	User      string `placeholder:"NAME" help:"User name that goes with the token. Default: one that the known providers accept."`
+	Token     string `placeholder:"TOKEN" xor:"credential" env:"APRON_TOKEN" help:"Access token that opens the provider's repositories over https. Other users of the machine can see arguments: rather use --token-file."`
+	TokenFile string `placeholder:"FILE" xor:"credential" help:"File with the access token; - for standard input."`
+	SSHKey    string `name:"ssh-key" placeholder:"FILE" xor:"credential" help:"File with a private key, without a passphrase, that opens the provider's repositories over ssh."`
 }
 
-// Run completes the handshake.
+// credential reads what was given.
+func (c *completeConnectionCommand) credential() (source.GitCredential, error) {
+	read := func(name string) (string, error) {
+		if name == "-" {
+			name = "/dev/stdin"
+		}
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return "", fmt.Errorf("read credential: %w", err)
+		}
+		return string(text), nil
+	}
+	got := source.GitCredential{User: c.User, Token: c.Token}
+	var err error
+	switch {
+	case c.TokenFile != "":
+		got.Token, err = read(c.TokenFile)
+	case c.SSHKey != "":
+		got.SSHKey, err = read(c.SSHKey)
+	}
+	got.Token = strings.TrimSpace(got.Token)
+	return got, err
+}
+
+// Run completes the handshake. The credential is encrypted and never shown again.
 func (c *completeConnectionCommand) Run(s *settings) error {
+	credential, err := c.credential()
+	if err != nil {
+		return err
+	}
 	return s.admin(func(ctx context.Context, a *server.Admin) error {
-		connection, err := a.CompleteConnection(ctx, c.Name)
+		connection, err := a.CompleteConnection(ctx, c.Name, credential)
 		if err != nil {
 			return err
 		}

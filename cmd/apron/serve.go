@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 
 	"apron/server"
+	"apron/source"
 )
 
 type serveCommand struct{}
@@ -51,16 +53,36 @@ func (engineCommand) Run(s *settings) error {
 	return server.RunEngine(ctx, cfg, s.log())
 }
 
-type upCommand struct{}
+type upCommand struct {
+	Dir  string `arg:"" optional:"" type:"existingdir" help:"Directory to deploy too, with an apprunner.yaml. Default: this one, if it has one."`
+	Name string `placeholder:"NAME" help:"Name of the service. Default: the directory's."`
+}
 
-// Run starts the server with the same flags.
-func (upCommand) Run(s *settings) error {
+// Run starts the server with the same flags, and deploys the directory if there is one to deploy.
+func (u *upCommand) Run(s *settings) error {
 	cfg, err := s.load()
 	if err != nil {
 		return err
 	}
 	ctx, stop := server.Interrupted()
 	defer stop()
+	if err := u.start(ctx, cfg, s); err != nil {
+		return err
+	}
+	if u.Dir == "" {
+		if _, err := os.Stat(source.ConfigurationName); err != nil {
+			return nil
+		}
+		u.Dir = "."
+	}
+	local, err := server.OpenLocal(cfg.Data)
+	if err != nil {
+		return err
+	}
+	return u.deploy(ctx, local)
+}
+
+func (*upCommand) start(ctx context.Context, cfg server.Config, s *settings) error {
 	var args []string
 	for name, value := range s.flags() {
 		args = append(args, fmt.Sprintf("--%s=%s", name, value))

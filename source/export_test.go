@@ -1,0 +1,4 @@
+package source
+
+// ParsePointer is parsePointer.
+func ParsePointer(text []byte) (oid string, size int64, ok bool) { return parsePointer(text) }
