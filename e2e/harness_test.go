@@ -97,14 +97,9 @@ func (h *home) start(t testing.TB) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
 	defer cancel()
-	// The lock of one that was killed may be held for a moment by a process it was just starting.
-	eventually(t, "the server to start", func() bool {
-		started, err := server.Up(ctx, cfg, h.flags)
-		if err != nil {
-			t.Fatalf("start server: %v", err)
-		}
-		return started
-	})
+	if _, err := server.Up(ctx, cfg, h.flags); err != nil {
+		t.Fatalf("start server: %v", err)
+	}
 	if h.local, err = server.OpenLocal(h.data); err != nil {
 		t.Fatal(err)
 	}

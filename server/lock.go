@@ -33,12 +33,20 @@ func acquire(data, role string) (*lock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open lock: %w", err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		_ = f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, errHeld
+	for free := false; !free; {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if free = err == nil; free {
+			break
 		}
-		return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			var pid int
+			if pid, err = holder(data, role); err == nil && pid != 0 {
+				err = errHeld
+			}
+		}
+		if err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
 	}
 	// One write of a fixed length: whoever reads meanwhile finds the old holder or the new one, never
 	// less than a number.
@@ -55,6 +63,11 @@ const pidDigits = 20
 // release gives the role up.
 func (l *lock) release() { _ = l.f.Close() }
 
+// settleLimit is how long a lock may be held without a living holder: by the first one ever before it
+// has written its number, by a process that a holder was just starting when it was killed, or by
+// another call of holder.
+const settleLimit = 2 * time.Second
+
 // holder returns the process that plays the role, or 0 when nobody does.
 func holder(data, role string) (int, error) {
 	f, err := os.Open(lockPath(data, role))
@@ -65,25 +78,37 @@ func holder(data, role string) (int, error) {
 		return 0, fmt.Errorf("open lock: %w", err)
 	}
 	defer f.Close()
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB); err == nil {
-		return 0, nil // closing the file drops it again
-	} else if !errors.Is(err, unix.EWOULDBLOCK) {
-		return 0, fmt.Errorf("lock %s: %w", f.Name(), err)
-	}
-	tick := time.NewTicker(namedWithin / 100)
-	defer tick.Stop()
-	for until := time.Now().Add(namedWithin); ; <-tick.C {
+	limit := time.NewTimer(settleLimit)
+	defer limit.Stop()
+	again := time.NewTicker(settleLimit / 200)
+	defer again.Stop()
+	for {
+		if err := unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB); err == nil {
+			return 0, nil // closing the file drops it again
+		} else if !errors.Is(err, unix.EWOULDBLOCK) {
+			return 0, fmt.Errorf("lock %s: %w", f.Name(), err)
+		}
 		b := make([]byte, pidDigits)
 		n, _ := f.ReadAt(b, 0)
 		pid, err := strconv.Atoi(strings.TrimSpace(string(b[:n])))
-		if err == nil && pid > 1 {
+		if err == nil && pid > 1 && lives(pid) {
 			return pid, nil
 		}
-		if time.Now().After(until) {
-			return 0, fmt.Errorf("lock %s is held but names no process", f.Name())
+		select {
+		case <-again.C:
+		case <-limit.C:
+			return 0, fmt.Errorf("lock %s is held but names no process that lives", f.Name())
 		}
 	}
 }
 
-// namedWithin is how long the very first holder of a lock has to write its number into it.
-const namedWithin = time.Second
+// lives reports whether the process has not ended. One whose parent has not been told yet has.
+func lives(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	// The state follows the command's name, which is in parentheses and may hold some (proc_pid_stat(5)).
+	at := strings.LastIndexByte(string(b), ')')
+	return at < 0 || at+2 >= len(b) || b[at+2] != 'Z' && b[at+2] != 'X'
+}
