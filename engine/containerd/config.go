@@ -43,6 +43,9 @@ type Config struct {
 	// Grace is how long an instance whose spec does not say may take to end after SIGTERM; zero: 30 s,
 	// as App Runner gives.
 	Grace time.Duration
+	// MinFree is how many bytes should be free of the data directory's file system before unpacked images
+	// that no instance uses are removed; zero: a tenth of it, and at most 10 GiB.
+	MinFree int64
 	// DiskLimit is how many bytes an instance may write to its disk before it is replaced; zero: 3 GiB.
 	DiskLimit int64
 	// Now reads the clock; nil: time.Now.

@@ -38,6 +38,7 @@ func (d *Driver) watchDisks(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
+		d.relieve(ctx)
 		used, err := usedBytes(d.cfg.Dir)
 		if err != nil {
 			d.cfg.Log.Warn("disk cannot be watched", "err", err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/containerd/containerd/v2/client"
 
@@ -41,6 +42,7 @@ type revision struct {
 	spec      engine.Spec
 	prepared  bool
 	instances []*instance // oldest first, those on their way out included
+	idle      time.Time   // since when it has had no instance; zero: before this driver
 	reserve   int         // how many are to be made in advance
 	reserved  []*instance // those, oldest first, those on their way out included
 }
@@ -167,7 +169,7 @@ func (d *Driver) lookAfter(ctx context.Context, r *revision, i *instance) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		same := func(o *instance) bool { return o == i }
-		r.instances, r.reserved = slices.DeleteFunc(r.instances, same), slices.DeleteFunc(r.reserved, same)
+		r.instances, r.reserved, r.idle = slices.DeleteFunc(r.instances, same), slices.DeleteFunc(r.reserved, same), d.cfg.Now()
 	})
 }
 

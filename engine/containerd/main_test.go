@@ -25,7 +25,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	"go.uber.org/goleak"
 
 	"apron"
@@ -264,6 +266,29 @@ func (r *images) pushIndex(t testing.TB, repo string, config v1.Config) apron.Im
 		t.Fatal(err)
 	}
 	return r.pushed(t, repo, index)
+}
+
+// pushLayered makes an image that has one layer more than those of push.
+func (r *images) pushLayered(t testing.TB, repo string) apron.Image {
+	t.Helper()
+	more := static.NewLayer(emptyTar(t), types.DockerUncompressedLayer)
+	img, err := mutate.AppendLayers(r.build(t, v1.Config{Entrypoint: []string{"/app"}}, "amd64"), more)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Write(r.tag(t, repo), img, remote.WithTransport(http.DefaultTransport)); err != nil {
+		t.Fatal(err)
+	}
+	return r.pushed(t, repo, img)
+}
+
+func emptyTar(t testing.TB) []byte {
+	t.Helper()
+	var buf bytes.Buffer
+	if err := tar.NewWriter(&buf).Close(); err != nil {
+		t.Fatal(err)
+	}
+	return buf.Bytes()
 }
 
 func (r *images) build(t testing.TB, config v1.Config, arch string) v1.Image {

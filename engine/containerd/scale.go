@@ -39,7 +39,7 @@ func (d *Driver) PrepareReporting(ctx context.Context, spec engine.Spec, report 
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	r.prepared, r.spec = true, spec
+	r.prepared, r.spec, r.idle = true, spec, d.cfg.Now()
 	return nil
 }
 

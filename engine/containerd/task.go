@@ -33,11 +33,19 @@ func (s *session) makeTask(ctx context.Context, id apron.InstanceID) (t client.T
 	if err != nil {
 		return nil, 0, err
 	}
-	if t, err = c.NewTask(ctx, output); err != nil {
-		return nil, logFrom, fmt.Errorf("make process: %w", err)
+	// The engine child knows no task any more whose shim has died, and yet is busy clearing it away.
+	for until := time.Now().Add(clearPatience); ; {
+		if t, err = c.NewTask(ctx, output); err == nil {
+			return t, logFrom, nil
+		}
+		if !errdefs.IsAlreadyExists(err) || time.Now().After(until) || pause(ctx, retryEngine) != nil {
+			return nil, logFrom, fmt.Errorf("make process: %w", err)
+		}
 	}
-	return t, logFrom, nil
 }
+
+// clearPatience is how long the engine child may take to clear away what a shim that died has left.
+const clearPatience = 10 * time.Second
 
 // task returns a container's task, or nil when it has none.
 func (s *session) task(ctx context.Context, id apron.InstanceID) (client.Task, error) {
@@ -101,7 +109,11 @@ func (s *session) removeTask(ctx context.Context, id apron.InstanceID) error {
 	if t == nil {
 		return endStrayShims(ctx, s.cfg.Dir, func(of apron.InstanceID) bool { return of == id })
 	}
-	if _, err := t.Delete(ctx, client.WithProcessKill); err != nil && !errdefs.IsNotFound(err) {
+	var opts []client.ProcessDeleteOpts
+	if status, err := t.Status(ctx); err != nil || status.Status != client.Stopped {
+		opts = append(opts, client.WithProcessKill) // what has ended cannot be killed: gVisor makes an error of it
+	}
+	if _, err := t.Delete(ctx, opts...); err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("remove process: %w", err)
 	}
 	return nil
@@ -126,7 +138,14 @@ func (s *session) resetRoot(ctx context.Context, id apron.InstanceID, ids idMap)
 	if err := sn.Remove(ctx, c.SnapshotKey); err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("remove root file system: %w", err)
 	}
-	if _, err := sn.Prepare(ctx, c.SnapshotKey, identity.ChainID(layers).String(), ids.snapshot()...); err != nil {
+	_, err = sn.Prepare(ctx, c.SnapshotKey, identity.ChainID(layers).String(), ids.snapshot()...)
+	if errdefs.IsNotFound(err) { // it has been packed since
+		if err := img.Unpack(ctx, c.Snapshotter); err != nil {
+			return fmt.Errorf("unpack image %s: %w", c.Image, err)
+		}
+		_, err = sn.Prepare(ctx, c.SnapshotKey, identity.ChainID(layers).String(), ids.snapshot()...)
+	}
+	if err != nil {
 		return fmt.Errorf("make root file system: %w", err)
 	}
 	return nil
