@@ -100,6 +100,9 @@ func (c *userConn) readHead() error {
 		return c.ended()
 	case waits && errors.Is(err, os.ErrDeadlineExceeded):
 		return c.invite([]byte("HTTP/1.1 100 Continue\r\n\r\n"))
+	case x.pump != nil && errors.Is(err, os.ErrDeadlineExceeded):
+		<-x.pump.done // it has set the deadline, because there is no body to answer, and is about to end
+		return errors.Join(x.pump.failed(), err)
 	case x.pump != nil && x.pump.failed() != nil:
 		return x.pump.failed()
 	case x.got > 0:
