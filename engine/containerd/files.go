@@ -47,7 +47,7 @@ func resolvSources() []string {
 
 // writeNames writes an instance's hostname, hosts and resolv.conf.
 func writeNames(dir string, id apron.InstanceID, addr netip.Addr) error {
-	host := hostname(id)
+	host := string(id)
 	files := map[string]string{
 		"hostname":    host + "\n",
 		"hosts":       fmt.Sprintf("127.0.0.1\tlocalhost\n%s\t%s\n", addr, host),
@@ -80,9 +80,6 @@ func instanceResolvers() string {
 	}
 	return ""
 }
-
-// hostname is what an instance calls itself: the start of its id, as the logs show it.
-func hostname(id apron.InstanceID) string { return string(id[:min(12, len(id))]) }
 
 // resolvConf returns a resolv.conf (resolv.conf(5)) without the resolvers that an instance could not
 // reach because they listen on the host's loopback or speak IPv6, and whether any resolver is left.

@@ -122,7 +122,7 @@ func TestInstancesAreConfined(t *testing.T) {
 	if got := mustGet(t, i, "/env?name=GREETING"); got != "hello world" {
 		t.Errorf("environment has %q", got)
 	}
-	if got := mustGet(t, i, "/file?path=/etc/hostname"); strings.TrimSpace(got) != string(i.ID[:12]) {
+	if got := mustGet(t, i, "/file?path=/etc/hostname"); strings.TrimSpace(got) != string(i.ID) {
 		t.Errorf("host name is %q", got)
 	}
 	if _, err := get(i, "/write?path=/etc/hosts"); err == nil {

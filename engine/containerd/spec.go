@@ -140,7 +140,7 @@ func (s *session) ociSpec(id apron.InstanceID, spec engine.Spec, ids idMap, img 
 		oci.WithImageConfig(img),
 		withCommand(spec.Command),
 		oci.WithEnv(spec.Env),
-		oci.WithHostname(hostname(id)),
+		oci.WithHostname(string(id)),
 		oci.WithNoNewPrivileges,
 		oci.WithCapabilities(capabilities()),
 		oci.WithLinuxNamespace(specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: netnsPath(s.cfg.Dir, id)}),
