@@ -30,7 +30,7 @@ func Binaries(dir string) (shim, runc string, err error) {
 
 // embedded reports whether this binary brings both programs.
 func embedded() bool {
-	return embed.Compressed(embed.Shim) != nil && embed.Compressed(embed.Runc) != nil
+	return embed.Has(embed.Shim) && embed.Has(embed.Runc)
 }
 
 func binary(dir, program, name string) (string, error) {

@@ -24,6 +24,16 @@ const (
 // maxProgramBytes bounds what Extract writes for one program.
 const maxProgramBytes = 256 << 20
 
+// Has reports whether this binary was built with a program. Unlike Compressed it copies nothing.
+func Has(program string) bool {
+	f, err := bin.Open(path.Join("bin", program+".zst"))
+	if err != nil {
+		return false // the only error of an embedded file system: not there
+	}
+	_ = f.Close() // it was only looked for
+	return true
+}
+
 // Compressed returns a program as it is embedded, or nil when this binary was built without it.
 func Compressed(program string) []byte {
 	b, err := bin.ReadFile(path.Join("bin", program+".zst"))
