@@ -314,8 +314,8 @@ func (h *home) dumpLogs(t testing.TB) {
 		if err != nil {
 			continue
 		}
-		if len(b) > 8<<10 {
-			b = b[len(b)-8<<10:]
+		if len(b) > 64<<10 {
+			b = b[len(b)-64<<10:]
 		}
 		t.Logf("%s.log:\n%s", role, b)
 	}
