@@ -140,7 +140,7 @@ func openExecutor(ctx context.Context, c ServerConfig, cl *client.Client, root s
 		Client: cl, Root: root, CgroupParent: buildGroup(c.Dir), NetworkProviders: networks,
 		Runtime: &containerdexecutor.RuntimeInfo{
 			Name:    shim,
-			Options: &options.Options{BinaryName: runc, Root: filepath.Join(runDir(c.Dir), "runc")},
+			Options: &options.Options{BinaryName: runc, Root: runcDir(c.Dir)},
 		},
 	}), networks, nil
 }

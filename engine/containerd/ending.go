@@ -155,6 +155,9 @@ func (i *instance) tryDismantle(ctx context.Context) error {
 	if err := i.s.dropContainer(ctx, i.id); err != nil {
 		return err
 	}
+	if err := i.s.clearGroup(ctx, groupOf(i.s.cfg.Dir, i.spec.Service, i.id)); err != nil {
+		return err
+	}
 	if i.now.State != apron.InstanceGone && (i.reserve == nil || i.reserve.taken()) {
 		i.report(apron.InstanceGone, nil)
 	}
@@ -165,7 +168,6 @@ func (i *instance) tryDismantle(ctx context.Context) error {
 		i.s.net.release(i.addr)
 	}
 	// The service's group goes with its last instance; until then it is busy, which is no failure.
-	_ = i.s.cgroups.remove(groupOf(i.s.cfg.Dir, i.spec.Service, i.id))
 	_ = i.s.cgroups.remove(groupOf(i.s.cfg.Dir, i.spec.Service, ""))
 	return nil
 }

@@ -147,6 +147,44 @@ func TestShimMayDie(t *testing.T) {
 	r.noneLeft(t, w, spec.Revision)
 }
 
+// TestShimAndWhoClearsAwayMayDie kills a shim, and then the program that the engine child has clear
+// away after it: what that leaves must not keep the instance from coming back, nor stay.
+func TestShimAndWhoClearsAwayMayDie(t *testing.T) {
+	for name, next := range map[string]func(*testing.T, *rig, *enginetest.Watcher, apron.Instance){
+		"restart": func(t *testing.T, _ *rig, w *enginetest.Watcher, i apron.Instance) {
+			mustGet(t, restarted(t, w, i.ID), "/")
+			for _, was := range w.History(i.ID) {
+				if was.Failure != nil && was.Failure.Start != "" {
+					t.Errorf("a start failed: %s", was.Failure.Start)
+				}
+			}
+		},
+		"removal": func(*testing.T, *rig, *enginetest.Watcher, apron.Instance) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			_, runc, err := containerd.Binaries(r.dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := enginetest.StartWatch(t, r.driver)
+			spec := enginetest.SpecOf(r.serveImage(t))
+			i := runOne(t, r.driver, w, spec)
+			sabotage(t, runc, `kill -9 $PPID`, "delete")
+			pid := r.pid(t, i.ID)
+			kill(t, parentOf(t, pid))
+			next(t, r, w, i)
+			r.noneLeft(t, w, spec.Revision)
+			if runs(pid) {
+				t.Error("the process of the dead shim still runs")
+			}
+			if _, err := os.Stat(runc + ".delete"); err == nil {
+				t.Error("nobody asked runc to delete anything, nothing is tested")
+			}
+		})
+	}
+}
+
 // runs reports whether a process is there and has not ended: one that nobody waited for yet has.
 func runs(pid int) bool {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
@@ -181,7 +219,7 @@ func TestRuncMayDie(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sabotage(t, runc, "create", "delete")
+	sabotage(t, runc, `"$real" "$@" & sleep 0.02; kill -9 $!`, "create", "delete")
 	w := enginetest.StartWatch(t, r.driver)
 	spec := enginetest.SpecOf(r.serveImage(t))
 	if err := r.driver.Prepare(t.Context(), spec); err != nil {
@@ -195,8 +233,8 @@ func TestRuncMayDie(t *testing.T) {
 	r.noneLeft(t, w, spec.Revision)
 }
 
-// sabotage puts a script in runc's place that kills it 20 ms after its start, once for each command.
-func sabotage(t *testing.T, runc string, commands ...string) {
+// sabotage puts a script in runc's place that does harm in its stead, once for each command.
+func sabotage(t *testing.T, runc, harm string, commands ...string) {
 	t.Helper()
 	if err := os.Rename(runc, runc+".real"); err != nil {
 		t.Fatal(err)
@@ -210,15 +248,16 @@ func sabotage(t *testing.T, runc string, commands ...string) {
 real="$0.real"
 for word in "$@"; do
 	if rm "$0.$word" 2>/dev/null; then
-		"$real" "$@" & pid=$!
-		sleep 0.02
-		kill -9 $pid
+		` + harm + `
 		exit 137
 	fi
 done
 exec "$real" "$@"
 `
-	if err := os.WriteFile(runc, []byte(script), 0o755); err != nil {
+	if err := os.WriteFile(runc+".new", []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(runc+".new", runc); err != nil {
 		t.Fatal(err)
 	}
 }

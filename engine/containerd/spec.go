@@ -123,7 +123,7 @@ func (s *session) createContainer(ctx context.Context, img client.Image, id apro
 // runtimeOptions says which runtime the shim drives. The pipes it makes for the output belong to the
 // instance's root: an application that opens /dev/stdout again must be allowed to.
 func (s *session) runtimeOptions(binary string, ids idMap) *options.Options {
-	o := &options.Options{BinaryName: binary, Root: filepath.Join(runDir(s.cfg.Dir), "runc")}
+	o := &options.Options{BinaryName: binary, Root: runcDir(s.cfg.Dir)}
 	if ids.mapped() {
 		o.IoUid, o.IoGid = ids.uids[0].HostID, ids.gids[0].HostID
 	}

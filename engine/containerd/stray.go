@@ -17,9 +17,28 @@ import (
 // engine leaves one behind when whoever asked for a process goes away while its shim is being started.
 // A shim's program that clears away after another one is let be.
 func endStrayShims(ctx context.Context, dir string, stray func(apron.InstanceID) bool) error {
+	pids, err := shimsOf(dir, stray, false)
+	if err != nil {
+		return err
+	}
+	return kill(ctx, pids)
+}
+
+// awaitClearing waits until no shim's program clears away after another one of the instance.
+func awaitClearing(ctx context.Context, dir string, id apron.InstanceID) error {
+	pids, err := shimsOf(dir, func(of apron.InstanceID) bool { return of == id }, true)
+	if err != nil {
+		return err
+	}
+	return awaitProcesses(ctx, pids, clearPatience)
+}
+
+// shimsOf returns the shims of the instances that which picks, or those of their programs that clear
+// away after another one.
+func shimsOf(dir string, which func(apron.InstanceID) bool, clearing bool) ([]int, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
-		return fmt.Errorf("list processes: %w", err)
+		return nil, fmt.Errorf("list processes: %w", err)
 	}
 	var pids []int
 	for _, e := range entries {
@@ -28,11 +47,11 @@ func endStrayShims(ctx context.Context, dir string, stray func(apron.InstanceID)
 			continue
 		}
 		argv, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
-		if err == nil && isShim(argv, SocketPath(dir)) && !bytes.HasSuffix(argv, []byte("\x00delete\x00")) && stray(shimOf(argv)) {
+		if err == nil && isShim(argv, SocketPath(dir)) && bytes.HasSuffix(argv, []byte("\x00delete\x00")) == clearing && which(shimOf(argv)) {
 			pids = append(pids, pid)
 		}
 	}
-	return kill(ctx, pids)
+	return pids, nil
 }
 
 // shimOf returns the instance that a shim's command line names.

@@ -28,6 +28,7 @@ func (s *session) sweep(ctx context.Context, known map[apron.InstanceID]bool) er
 	return errors.Join(
 		s.sweepGroups(ctx, known),
 		endStrayShims(ctx, s.cfg.Dir, func(id apron.InstanceID) bool { return instanceName.MatchString(string(id)) && !known[id] }),
+		s.sweepBundles(ctx, known),
 		s.sweepLinks(known),
 		s.sweepSpares(),
 		s.sweepFiles(known),
@@ -55,6 +56,21 @@ func (s *session) sweepGroups(ctx context.Context, known map[apron.InstanceID]bo
 	for _, g := range groups {
 		if service := strings.TrimPrefix(g, top+"/"); g != top && !strings.Contains(service, "/") {
 			_ = s.cgroups.remove(g) // busy while it has known instances
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// sweepBundles removes what shims of unknown instances have left.
+func (s *session) sweepBundles(ctx context.Context, known map[apron.InstanceID]bool) error {
+	entries, err := os.ReadDir(s.bundleDir())
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("look for leftovers: %w", err)
+	}
+	var errs []error
+	for _, e := range entries {
+		if id := apron.InstanceID(e.Name()); instanceName.MatchString(e.Name()) && !known[id] {
+			errs = append(errs, s.clearTask(ctx, id))
 		}
 	}
 	return errors.Join(errs...)

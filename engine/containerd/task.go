@@ -33,19 +33,11 @@ func (s *session) makeTask(ctx context.Context, id apron.InstanceID) (t client.T
 	if err != nil {
 		return nil, 0, err
 	}
-	// The engine child knows no task any more whose shim has died, and yet is busy clearing it away.
-	for until := time.Now().Add(clearPatience); ; {
-		if t, err = c.NewTask(ctx, output); err == nil {
-			return t, logFrom, nil
-		}
-		if !errdefs.IsAlreadyExists(err) || time.Now().After(until) || pause(ctx, retryEngine) != nil {
-			return nil, logFrom, fmt.Errorf("make process: %w", err)
-		}
+	if t, err = c.NewTask(ctx, output); err != nil {
+		return nil, logFrom, fmt.Errorf("make process: %w", err)
 	}
+	return t, logFrom, nil
 }
-
-// clearPatience is how long the engine child may take to clear away what a shim that died has left.
-const clearPatience = 10 * time.Second
 
 // task returns a container's task, or nil when it has none.
 func (s *session) task(ctx context.Context, id apron.InstanceID) (client.Task, error) {
@@ -99,24 +91,28 @@ func (s *session) tryAwaitExit(ctx context.Context, id apron.InstanceID) (exit, 
 	return exit{code: int(status.ExitCode()), known: true}, nil
 }
 
-// removeTask removes an instance's task, ending its processes if any are left, or a shim that serves
-// no task. By the time it returns, everything they wrote is in the log file.
+// removeTask removes an instance's task, ending its processes if any are left, and whatever a shim that
+// died has left. By the time it returns, everything they wrote is in the log file.
 func (s *session) removeTask(ctx context.Context, id apron.InstanceID) error {
 	t, err := s.task(ctx, id)
 	if err != nil {
 		return err
 	}
 	if t == nil {
-		return endStrayShims(ctx, s.cfg.Dir, func(of apron.InstanceID) bool { return of == id })
+		return s.clearTask(ctx, id)
 	}
 	var opts []client.ProcessDeleteOpts
 	if status, err := t.Status(ctx); err != nil || status.Status != client.Stopped {
 		opts = append(opts, client.WithProcessKill) // what has ended cannot be killed: gVisor makes an error of it
 	}
-	if _, err := t.Delete(ctx, opts...); err != nil && !errdefs.IsNotFound(err) {
-		return fmt.Errorf("remove process: %w", err)
+	_, err = t.Delete(ctx, opts...)
+	if err == nil || errdefs.IsNotFound(err) {
+		return nil
 	}
-	return nil
+	if t, look := s.task(ctx, id); look == nil && t == nil { // its shim has died just now
+		return s.clearTask(ctx, id)
+	}
+	return fmt.Errorf("remove process: %w", err)
 }
 
 // resetRoot gives a container a fresh root file system for its ids: a restarted process must not find
