@@ -3,7 +3,6 @@ package e2e_test
 import (
 	"fmt"
 	"net/http"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -23,22 +22,14 @@ type casualty struct {
 	names     int    // used so far
 }
 
-// everyVictim, set to any value, has TestSIGKILLMatrix kill shims too. Once in about ten runs on a busy
-// machine an instance whose shim was killed during an update that is rolled back takes more than a
-// minute to answer again; why is not known yet.
-const everyVictim = "APRON_TEST_EVERY_VICTIM"
-
-// TestSIGKILLMatrix kills serve, the engine, and both, at and after every step of every type of
-// operation, and the shims of the service's instances as well where everyVictim is set. Each operation
-// ends as it should, the right version serves, and nothing is left over of what was under way.
+// TestSIGKILLMatrix kills serve, the engine, both, and the shims of the service's instances, at and after
+// every step of every type of operation. Each operation ends as it should, the right version serves, and
+// nothing is left over of what was under way.
 func TestSIGKILLMatrix(t *testing.T) {
 	h := newHome(t)
 	c := &casualty{home: h, image: h.push(t)}
 	c.neighbour = h.running(t, input("neighbour", c.image, map[string]string{"VERSION": "neighbour"}))
 	for n, victim := range []string{"engine", "shims", "serve", "both"} {
-		if victim == "shims" && os.Getenv(everyVictim) == "" {
-			continue
-		}
 		t.Run(victim, func(t *testing.T) { c.live(t, victim, n) })
 	}
 }
