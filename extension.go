@@ -23,9 +23,16 @@ type Extensions struct {
 	// Dockerfile is the path, below the source directory, of the Dockerfile to build instead of a
 	// managed runtime; empty: none (tag apron:dockerfile).
 	Dockerfile string
+	// Prepared is how many instances, besides those that serve, are made in advance: they run nothing, and
+	// take the place of one that fails, or join the others, at once; 0: none (tag apron:prepared).
+	Prepared int
 	// Route is how the service's requests are treated.
 	Route RouteOptions
 }
+
+// MaxPrepared is the most instances a service can have made in advance: each holds memory, and does
+// nothing for it most of the time.
+const MaxPrepared = 10
 
 // The runtimes.
 const (
@@ -101,6 +108,11 @@ func serviceExtensions() map[string]extension {
 				e.Route.Queue = -1
 			}
 			return err == nil && n >= 0 && n <= 100_000
+		}},
+		"apron:prepared": {"a number from 0 to " + strconv.Itoa(MaxPrepared), func(e *Extensions, value string) bool {
+			n, err := strconv.Atoi(value)
+			e.Prepared = n
+			return err == nil && n >= 0 && n <= MaxPrepared
 		}},
 		"apron:websocket": choice("on or off", map[string]func(*Extensions){
 			"on": func(*Extensions) {}, "off": func(e *Extensions) { e.Route.NoWebSocket = true },

@@ -18,6 +18,7 @@ func TestParseExtensions(t *testing.T) {
 		{Key: "apron:stop-timeout", Value: "1m30s"},
 		{Key: "apron:runtime", Value: "gvisor"},
 		{Key: "apron:dockerfile", Value: "deploy/Dockerfile"},
+		{Key: "apron:prepared", Value: "2"},
 		{Key: "apron:request-timeout", Value: "10m"},
 		{Key: "apron:queue", Value: "0"},
 		{Key: "apron:queue-timeout", Value: "250ms"},
@@ -27,7 +28,7 @@ func TestParseExtensions(t *testing.T) {
 	})
 	want := apron.Extensions{
 		StartTimeout: 90 * time.Second, StopTimeout: 90 * time.Second,
-		Runtime: apron.RuntimeGVisor, Dockerfile: "deploy/Dockerfile",
+		Runtime: apron.RuntimeGVisor, Dockerfile: "deploy/Dockerfile", Prepared: 2,
 		Route: apron.RouteOptions{
 			RequestTimeout: 10 * time.Minute, Queue: -1, QueueTimeout: 250 * time.Millisecond,
 			NoWebSocket: true, Protocol: apron.ProtocolH2C, AccessLog: true,
@@ -44,6 +45,9 @@ func TestExtensionsRefused(t *testing.T) {
 		{"apron:queue", "-1", "is not a number"},
 		{"apron:queue-timeout", "1h", "is not a time from 10ms to 10m0s"},
 		{"apron:start-timeout", "", "is not a time"},
+		{"apron:prepared", "11", "is not a number from 0 to 10"},
+		{"apron:prepared", "-1", "is not a number from 0 to 10"},
+		{"apron:prepared", "all", "is not a number from 0 to 10"},
 		{"apron:websocket", "no", "is not on or off"},
 		{"apron:app-protocol", "h2", "is not http1 or h2c"},
 		{"apron:runtime", "kata", "is not runc or gvisor"},

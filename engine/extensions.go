@@ -90,9 +90,9 @@ type LogReader interface {
 type Reserver interface {
 	// Reserve asks for n instances of the spec's revision that are made and not started, in place of
 	// whatever was asked for before, and returns when the engine has taken note. Scale takes from them
-	// first, and the engine makes up for those. They run nothing, are not reported, and are let go of
-	// with the revision; the next driver has none until it is asked. The revision must have been
-	// prepared.
+	// first, and an instance that fails is replaced by one of them where that is sooner than starting it
+	// again; the engine makes up for those. They run nothing, are not reported, and are let go of with the
+	// revision; the next driver has none until it is asked. The revision must have been prepared.
 	Reserve(ctx context.Context, spec Spec, n int) error
 }
 

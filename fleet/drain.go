@@ -57,10 +57,10 @@ func (f *Fleet) drainLimit(ctx context.Context, id apron.RevisionID) (time.Durat
 		return 0, err
 	}
 	options, err := f.options(ctx, svc)
-	if err != nil || options.RequestTimeout == 0 {
+	if err != nil || options.route.RequestTimeout == 0 {
 		return f.cfg.DrainTimeout, err
 	}
-	return min(options.RequestTimeout, longestDrain), nil
+	return min(options.route.RequestTimeout, longestDrain), nil
 }
 
 // awaitSynced returns when the engine has reported every instance there was. Before that, an

@@ -76,6 +76,7 @@ type serving struct {
 	route    apron.Route                        // without its backends
 	backends map[apron.InstanceID]apron.Backend // sent requests now
 	order    []apron.InstanceID                 // backends in the order they joined
+	prepared int                                // instances of the revision that are made in advance
 }
 
 // New returns a Fleet that does nothing until Restore and Run.
@@ -168,7 +169,9 @@ func (f *Fleet) Serve(ctx context.Context, svc apron.Service, rev apron.Revision
 	for {
 		generation, ok := f.route(svc, rev, options, asc.MaxConcurrency, asc.MinSize)
 		if ok {
-			return f.awaitPublished(ctx, generation)
+			err := f.awaitPublished(ctx, generation)
+			f.reserve(ctx, spec(svc, rev)) // after what makes the deployment wait
+			return err
 		}
 		if err := f.Provision(ctx, rev); err != nil {
 			return err

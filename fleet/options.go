@@ -9,18 +9,23 @@ import (
 	"apron/store"
 )
 
-// options returns how the requests of the service are to be treated, by its tags as they are now:
-// unlike what concerns instances, a change of those takes effect without a deployment.
-func (f *Fleet) options(ctx context.Context, svc apron.Service) (apron.RouteOptions, error) {
+// options is what the tags of a service ask for that takes effect without a deployment.
+type options struct {
+	route    apron.RouteOptions // how its requests are treated
+	prepared int                // how many instances are made in advance
+}
+
+// options returns what the service's tags ask for as they are now.
+func (f *Fleet) options(ctx context.Context, svc apron.Service) (options, error) {
 	tags, err := f.cfg.Store.Tags(ctx, svc.ARN())
 	if err != nil {
-		return apron.RouteOptions{}, err
+		return options{}, err
 	}
 	e, err := apron.ParseExtensions(tags)
 	if err != nil {
-		return apron.RouteOptions{}, fmt.Errorf("tags of service %s: %w", svc.ID, err)
+		return options{}, fmt.Errorf("tags of service %s: %w", svc.ID, err)
 	}
-	return e.Route, nil
+	return options{route: e.Route, prepared: e.Prepared}, nil
 }
 
 // Refresh makes a change of the service's tags take effect soon. It does not block.
@@ -50,7 +55,7 @@ func (f *Fleet) refresh(ctx context.Context) error {
 	}
 }
 
-// reroute gives the service's route, if it has one, its options as they are now.
+// reroute gives the service's route, if it has one, and its reserve its options as they are now.
 func (f *Fleet) reroute(ctx context.Context, id apron.ServiceID) error {
 	svc, err := f.cfg.Store.Service(ctx, id)
 	if errors.Is(err, store.ErrNotFound) {
@@ -59,15 +64,40 @@ func (f *Fleet) reroute(ctx context.Context, id apron.ServiceID) error {
 	if err != nil {
 		return err
 	}
-	options, err := f.options(ctx, svc)
+	now, err := f.options(ctx, svc)
 	if err != nil {
 		return err
 	}
+	rev := f.retag(id, now)
+	if rev == "" {
+		return nil
+	}
+	revision, err := f.cfg.Store.Revision(ctx, rev)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	f.reserve(ctx, spec(svc, revision))
+	return nil
+}
+
+// retag takes note of a serving service's options, and returns its revision if the reserve is to follow.
+func (f *Fleet) retag(id apron.ServiceID, now options) (reserve apron.RevisionID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if s := f.serving[id]; s != nil && s.route.Options != options {
-		s.route.Options = options
+	s := f.serving[id]
+	if s == nil {
+		return ""
+	}
+	if s.route.Options != now.route {
+		s.route.Options = now.route
 		f.dirty()
 	}
-	return nil
+	if s.prepared == now.prepared {
+		return ""
+	}
+	s.prepared = now.prepared
+	return s.route.Revision
 }

@@ -30,6 +30,7 @@ func (f *Fleet) Park(ctx context.Context, rev apron.Revision) error {
 
 // shelve is Park of a revision that the engine has.
 func (f *Fleet) shelve(ctx context.Context, svc apron.Service, rev apron.Revision) error {
+	f.reserve(ctx, spec(svc, rev)) // none: it does not serve
 	if err := f.drain(ctx, rev.ID); err != nil {
 		return err
 	}

@@ -81,7 +81,7 @@ func (f *Fleet) table() (apron.RouteTable, uint64, <-chan struct{}) {
 // A revision that serves already keeps its backends: some may be known from the router alone, while
 // the engine is still finding them again.
 func (f *Fleet) route(
-	svc apron.Service, revision apron.Revision, options apron.RouteOptions, concurrency, need int,
+	svc apron.Service, revision apron.Revision, o options, concurrency, need int,
 ) (generation uint64, ok bool) {
 	rev := revision.ID
 	f.mu.Lock()
@@ -89,15 +89,16 @@ func (f *Fleet) route(
 	s := &serving{
 		route: apron.Route{
 			Hosts: hosts(svc, revision.Config.Network), Service: svc.ID, ServiceName: svc.Name,
-			Revision: rev, Concurrency: concurrency, Options: options,
+			Revision: rev, Concurrency: concurrency, Options: o.route,
 		},
-		backends: map[apron.InstanceID]apron.Backend{},
+		backends: map[apron.InstanceID]apron.Backend{}, prepared: o.prepared,
 	}
 	if now := f.serving[svc.ID]; now != nil && now.route.Revision == rev {
 		if !equalRoutes(now.route, s.route) {
 			now.route = s.route
 			f.dirty()
 		}
+		now.prepared = s.prepared
 		return f.wanted, true
 	}
 	for _, i := range f.instances {

@@ -43,7 +43,9 @@ func (f *Fleet) Reinstate(ctx context.Context, svc apron.Service, rev apron.Revi
 		return err
 	}
 	generation, _ := f.route(svc, rev, options, asc.MaxConcurrency, 0)
-	return f.awaitPublished(ctx, generation)
+	err = f.awaitPublished(ctx, generation)
+	f.reserve(ctx, spec(svc, rev))
+	return err
 }
 
 // serves reports whether the service's requests go to the revision.

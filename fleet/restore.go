@@ -87,6 +87,9 @@ func (f *Fleet) tidy(ctx context.Context) error {
 		if err == nil {
 			err = f.cfg.Engine.Scale(ctx, l.spec, l.instances)
 		}
+		if err == nil {
+			f.reserve(ctx, l.spec)
+		}
 		if err != nil && ctx.Err() == nil {
 			log.Error("the service cannot be brought back; deploy it again", "err", err)
 		}
@@ -146,7 +149,9 @@ func (f *Fleet) restoreRevision(
 			return ctx.Err()
 		}
 		f.lost = append(f.lost, lost{spec: want, instances: asc.MinSize})
+		return nil
 	}
+	f.reserve(ctx, want)
 	return nil
 }
 

@@ -124,7 +124,7 @@ func TestVerdict(t *testing.T) {
 func TestPace(t *testing.T) {
 	check := apron.HealthCheck{Interval: 5 * time.Second}
 	for age, want := range map[time.Duration]time.Duration{
-		0: 10 * time.Millisecond, 499 * time.Millisecond: 10 * time.Millisecond,
+		0: 2 * time.Millisecond, 100 * time.Millisecond: 5 * time.Millisecond, 499 * time.Millisecond: 10 * time.Millisecond,
 		500 * time.Millisecond: 20 * time.Millisecond, 10 * time.Second: 200 * time.Millisecond,
 		time.Hour: 5 * time.Second,
 	} {

@@ -54,6 +54,8 @@ func (v Verdict) Next(c apron.HealthCheck, ok bool) Verdict {
 
 // Pacing of the probes before a process is healthy for the first time.
 const (
+	quickPace  = 2 * time.Millisecond  // for the first 40 ms, in which the quickest applications boot
+	quickOff   = 20                    // then a twentieth of the age, so at most 5 % late, up to
 	firstPace  = 10 * time.Millisecond // while most applications boot
 	secondPace = 20 * time.Millisecond
 	firstPhase = 500 * time.Millisecond // how long firstPace is kept
@@ -61,8 +63,8 @@ const (
 )
 
 // Pace returns how long to wait before the next probe of a process that is age old and has status s.
-// A starting process is probed every 10 ms at first, every 20 ms while it is young, then ever more
-// slowly up to c.Interval; one that was healthy every c.Interval (5 s when that is zero).
+// A starting process is probed every 2 ms at first, soon every 10 and 20 ms, then ever more slowly up to
+// c.Interval; one that was healthy every c.Interval (5 s when that is zero).
 func Pace(c apron.HealthCheck, s Status, age time.Duration) time.Duration {
 	interval := c.Interval
 	if interval <= 0 {
@@ -72,7 +74,7 @@ func Pace(c apron.HealthCheck, s Status, age time.Duration) time.Duration {
 	case s != Starting:
 		return interval
 	case age < firstPhase:
-		return min(firstPace, interval)
+		return min(max(quickPace, age/quickOff), firstPace, interval)
 	default:
 		return min(max(secondPace, age/backOff), interval)
 	}

@@ -89,6 +89,7 @@ type extensionsDocument struct {
 	StopTimeoutMillis  int64                `json:"stop_timeout_ms,omitempty"`
 	Runtime            string               `json:"runtime,omitempty"`
 	Dockerfile         string               `json:"dockerfile,omitempty"`
+	Prepared           int                  `json:"prepared,omitempty"`
 	Route              routeOptionsDocument `json:"route"`
 }
 
@@ -164,7 +165,7 @@ func encodeExtensions(e apron.Extensions) *extensionsDocument {
 	}
 	return &extensionsDocument{
 		StartTimeoutMillis: e.StartTimeout.Milliseconds(), StopTimeoutMillis: e.StopTimeout.Milliseconds(),
-		Runtime: e.Runtime, Dockerfile: e.Dockerfile,
+		Runtime: e.Runtime, Dockerfile: e.Dockerfile, Prepared: e.Prepared,
 		Route: routeOptionsDocument{
 			RequestTimeoutMillis: e.Route.RequestTimeout.Milliseconds(),
 			Queue:                e.Route.Queue, QueueTimeoutMillis: e.Route.QueueTimeout.Milliseconds(),
@@ -180,7 +181,7 @@ func decodeExtensions(doc *extensionsDocument) apron.Extensions {
 	return apron.Extensions{
 		StartTimeout: time.Duration(doc.StartTimeoutMillis) * time.Millisecond,
 		StopTimeout:  time.Duration(doc.StopTimeoutMillis) * time.Millisecond,
-		Runtime:      doc.Runtime, Dockerfile: doc.Dockerfile,
+		Runtime:      doc.Runtime, Dockerfile: doc.Dockerfile, Prepared: doc.Prepared,
 		Route: apron.RouteOptions{
 			RequestTimeout: time.Duration(doc.Route.RequestTimeoutMillis) * time.Millisecond,
 			Queue:          doc.Route.Queue, QueueTimeout: time.Duration(doc.Route.QueueTimeoutMillis) * time.Millisecond,

@@ -82,19 +82,75 @@ func BenchmarkStart(b *testing.B) {
 	}
 }
 
-// BenchmarkStart20 measures from Scale(0→20) until all of them are ready.
+// BenchmarkStart20 measures from Scale(0→20) until all of them are ready, and what processor time the
+// machine spends on each meanwhile, with whatever else it does.
 func BenchmarkStart20(b *testing.B) {
 	r, w, spec := benchRig(b)
 	var times []time.Duration
+	var spent time.Duration
 	for b.Loop() {
+		before := machineTime(b)
 		start := time.Now()
 		r.scale(b, spec, 20)
 		w.Ready(b, spec.Revision, 20)
 		times = append(times, time.Since(start))
+		spent += machineTime(b) - before
 		b.StopTimer()
 		r.scale(b, spec, 0)
 		w.Ready(b, spec.Revision, 0)
 		b.StartTimer()
+	}
+	report(b, times)
+	b.ReportMetric(float64(spent.Milliseconds())/float64(20*len(times)), "CPU-ms/start")
+}
+
+// machineTime returns what the machine's processors have worked (proc_stat(5): user to softirq without
+// idle and iowait).
+func machineTime(b *testing.B) (total time.Duration) {
+	b.Helper()
+	stat, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		b.Fatal(err)
+	}
+	for n, f := range strings.Fields(string(stat))[1:8] {
+		if n == 3 || n == 4 {
+			continue
+		}
+		ticks, err := strconv.ParseInt(f, 10, 64)
+		if err != nil {
+			b.Fatal(err)
+		}
+		total += time.Duration(ticks) * 10 * time.Millisecond
+	}
+	return total
+}
+
+// BenchmarkReplaceReserved measures from the death of an instance's process until one made in advance has
+// answered in its place.
+func BenchmarkReplaceReserved(b *testing.B) {
+	r, w, spec := benchRig(b)
+	cl := r.client(b)
+	if err := r.driver.Reserve(b.Context(), spec, 1); err != nil {
+		b.Fatal(err)
+	}
+	var times []time.Duration
+	for b.Loop() {
+		b.StopTimer()
+		r.scale(b, spec, 0)
+		w.Ready(b, spec.Revision, 0)
+		r.reserved(b, cl, 1)
+		r.scale(b, spec, 1)
+		was := w.Ready(b, spec.Revision, 1)[0]
+		r.reserved(b, cl, 1)
+		b.StartTimer()
+		start := time.Now()
+		kill(b, r.pid(b, was.ID))
+		w.Failed(b, spec.Revision, apron.InstanceFailed, func(f apron.Failure) bool { return f.Exited })
+		now := w.Ready(b, spec.Revision, 1)[0]
+		if _, err := get(now, "/"); err != nil || now.ID == was.ID {
+			b.Fatalf("instance %s came after %s: %v", now.ID, was.ID, err)
+		}
+		times = append(times, time.Since(start))
 	}
 	report(b, times)
 }
@@ -190,10 +246,6 @@ func BenchmarkIdle(b *testing.B) {
 	spec.HealthCheck = apron.DefaultHealthCheck()
 	r.scale(b, spec, n)
 	all := w.Ready(b, spec.Revision, n)
-	var memory float64
-	for _, i := range all {
-		memory += proportional(b, parentOf(b, r.pid(b, i.ID)))
-	}
 	const watched = 10 * time.Second
 	for b.Loop() {
 		before := processorTime(b, r.child.cmd.Process.Pid, os.Getpid())
@@ -206,6 +258,10 @@ func BenchmarkIdle(b *testing.B) {
 			after += processorTime(b, parentOf(b, r.pid(b, i.ID)))
 		}
 		b.ReportMetric(100*(after-before).Seconds()/watched.Seconds(), "%-of-a-core")
+	}
+	var memory float64
+	for _, i := range all {
+		memory += proportional(b, parentOf(b, r.pid(b, i.ID)))
 	}
 	b.ReportMetric(memory/float64(n)/(1<<20), "MB/instance")
 	b.ReportMetric(0, "ns/op")

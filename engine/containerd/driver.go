@@ -161,6 +161,7 @@ func (d *Driver) revision(id apron.RevisionID) *revision {
 // lookAfter runs an instance of r until it is removed or ctx is done; mu is held, and Run has not
 // ended.
 func (d *Driver) lookAfter(ctx context.Context, r *revision, i *instance) {
+	i.succeed = func() bool { return d.succeed(r, i) }
 	d.instances.Go(func() {
 		i.run(ctx)
 		if !i.removed {

@@ -32,6 +32,8 @@ type instance struct {
 
 	sentence atomic.Pointer[string] // why the driver ended the process; nil: it did not
 	reserve  *reserve               // made in advance; nil: not so
+	succeed  func() bool            // lets one made in advance take its place, if there is one
+	hurried  atomic.Bool            // it is counted among those on their way to being ready
 	ice      ice
 
 	// The fields below belong to run and what it waits for.
@@ -42,6 +44,7 @@ type instance struct {
 	tried   bool        // making it was tried
 	task    client.Task // made and waiting to be started; nil: none
 	logFrom int64       // where in the log the process's output begins
+	wait    backOff     // before the process is started again; written before a reserve is claimed
 }
 
 func newInstance(s *session, spec engine.Spec) *instance {
@@ -99,6 +102,7 @@ func (i *instance) run(ctx context.Context) {
 	if i.reserve == nil || i.waitInReserve(live) {
 		i.supervise(live)
 	}
+	i.calm()
 	cancel()
 	wait.Wait()
 	if ctx.Err() == nil {
@@ -106,19 +110,28 @@ func (i *instance) run(ctx context.Context) {
 	}
 }
 
-// supervise starts the process and starts it again whenever it ends, until ctx is done. The first
-// round of an adopted instance finds its process running, or finds out how it ended.
+// supervise starts the process and starts it again whenever it ends, until ctx is done or the instance
+// has a successor. The first round of an adopted instance finds its process running, or finds out how it
+// ended.
 func (i *instance) supervise(ctx context.Context) {
-	var wait backOff
 	for adopted := i.made && i.reserve == nil; ctx.Err() == nil; adopted = false {
-		if adopted || i.begin(ctx) {
-			wait.healthy(i.live(ctx, adopted))
+		if i.now.State != apron.InstanceReady { // or it was adopted
+			i.hurry()
 		}
-		if ctx.Err() != nil {
+		if adopted || i.begin(ctx) {
+			i.wait.healthy(i.live(ctx, adopted))
+		}
+		i.calm()
+		if ctx.Err() != nil || i.stopping() {
 			return
 		}
 		i.log.Info("instance failed", "reason", i.now.Failure.Summary(), "restarts", i.now.Restarts)
-		if pause(ctx, wait.next()) != nil {
+		first := i.wait == (backOff{})
+		wait := i.wait.next()
+		if first && i.succeed() {
+			return
+		}
+		if pause(ctx, wait) != nil || i.succeed() {
 			return
 		}
 		i.now.Restarts++
@@ -189,6 +202,7 @@ func (i *instance) live(ctx context.Context, adopted bool) (healthy time.Duratio
 	}
 	switch {
 	case ctx.Err() != nil:
+	case err != nil && healthy >= settled && i.succeed(): // and only then ended, which may take its time
 	case err != nil: // unhealthy, already reported
 		i.endProcess(ctx)
 		i.report(apron.InstanceFailed, &apron.Failure{Probe: i.now.Failure.Probe, Log: i.tail()})

@@ -27,11 +27,13 @@ func (i *instance) slot(ctx context.Context) (release func(), err error) {
 
 // tryBegin makes what is missing and starts the process.
 func (i *instance) tryBegin(ctx context.Context) error {
-	release, err := i.slot(ctx)
-	if err != nil {
-		return err
+	if i.task == nil { // what was made in advance hardly needs the processor
+		release, err := i.slot(ctx)
+		if err != nil {
+			return err
+		}
+		defer release()
 	}
-	defer release()
 	// From here on half-made things must not be left to a cancelled context.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), makePatience)
 	defer cancel()

@@ -20,6 +20,7 @@ func (i *instance) judge(r health.Report) {
 			i.log.Warn("processor not limited", "err", err)
 		}
 		i.report(apron.InstanceReady, nil)
+		i.calm()
 	}
 }
 

@@ -2,16 +2,19 @@ package containerd
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"apron/engine"
 )
 
 var _ engine.Reserver = (*Driver)(nil)
+
+// reservePatience is how long what is made in advance waits for instances on their way to being ready.
+const reservePatience = time.Second
 
 // reserve is what an instance has that is made in advance.
 type reserve struct {
@@ -34,24 +37,13 @@ func (r *reserve) taken() bool {
 
 // Reserve implements engine.Reserver.
 func (d *Driver) Reserve(ctx context.Context, spec engine.Spec, n int) error {
-	if n < 0 {
-		return fmt.Errorf("reserve %d instances of revision %s: a count is never negative", n, spec.Revision)
-	}
-	s, err := d.await(ctx)
+	err := d.want(ctx, spec, n, func(s *session, r *revision) {
+		r.reserve = n
+		d.stock(s, r)
+	})
 	if err != nil {
-		return err
+		return fmt.Errorf("reserve %d instances of revision %s: %w", n, spec.Revision, err)
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	r, ok := d.revisions[spec.Revision]
-	if !ok || !r.prepared {
-		return fmt.Errorf("reserve instances of revision %s: it has not been prepared", spec.Revision)
-	}
-	if d.ended {
-		return errors.New("the engine driver has been stopped")
-	}
-	r.spec, r.reserve = spec, n
-	d.stock(s, r)
 	return nil
 }
 
@@ -69,12 +61,16 @@ func (d *Driver) stock(s *session, r *revision) {
 	}
 }
 
-// claim takes an instance that is ready to be started out of the reserve; nil: there is none. mu is
+// claim takes an instance that is ready to be started out of the reserve, which then is one of the
+// revision's; nil: there is none. wait is how long its process is to be waited for should it fail. mu is
 // held.
-func (r *revision) claim() *instance {
+func (r *revision) claim(wait backOff) *instance {
 	for at, i := range r.reserved {
 		if i.reserve.ready.Load() && !i.stopping() {
 			r.reserved = slices.Delete(r.reserved, at, at+1)
+			r.instances = append(r.instances, i)
+			i.wait = wait
+			i.hurry() // at once: others are about to be made in its place
 			i.reserve.claim()
 			return i
 		}
@@ -82,10 +78,29 @@ func (r *revision) claim() *instance {
 	return nil
 }
 
+// succeed puts an instance of the reserve in the place of i, which has failed and is removed, and
+// reports whether there was one. An instance that is not among those asked for has no successor.
+func (d *Driver) succeed(r *revision, i *instance) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.ended || i.stopping() || !slices.Contains(r.instances, i) {
+		return false
+	}
+	next := r.claim(i.wait)
+	if next == nil {
+		return false
+	}
+	i.log.Info("instance is replaced by one made in advance", "successor", next.id)
+	i.stop()
+	d.stock(d.session, r)
+	return true
+}
+
 // waitInReserve makes everything of the instance but its start, and returns true when somebody claims
 // it, or false when ctx is done.
 func (i *instance) waitInReserve(ctx context.Context) bool {
 	var wait backOff
+	i.s.rush.pass(ctx, reservePatience)
 	for {
 		err := i.tryReserve(ctx)
 		if err == nil {

@@ -79,6 +79,38 @@ func TestReserve(t *testing.T) {
 	r.noneLeft(t, w, spec.Revision)
 }
 
+// An instance whose process ends is replaced by one of the reserve, which is made up for.
+func TestSuccessor(t *testing.T) {
+	r := newRig(t)
+	w := enginetest.StartWatch(t, r.driver)
+	spec := enginetest.SpecOf(r.serveImage(t))
+	first := runOne(t, r.driver, w, spec)
+	if err := r.driver.Reserve(t.Context(), spec, 1); err != nil {
+		t.Fatal(err)
+	}
+	cl := r.client(t)
+	r.reserved(t, cl, 1)
+	kill(t, r.pid(t, first.ID))
+	w.Failed(t, spec.Revision, apron.InstanceFailed, func(f apron.Failure) bool { return f.Exited })
+	second := w.Ready(t, spec.Revision, 1)[0]
+	if second.ID == first.ID {
+		t.Error("the instance was started again with another one in reserve")
+	}
+	mustGet(t, second, "/")
+	r.reserved(t, cl, 1)
+	// Scale knows that it is one, and the next driver too.
+	if err := r.driver.Scale(t.Context(), spec, 1); err != nil {
+		t.Fatal(err)
+	}
+	r.driver.stop()
+	r.driver = startDriver(t, r.cfg)
+	w = enginetest.StartWatch(t, r.driver)
+	if i := w.Ready(t, spec.Revision, 1)[0]; i.ID != second.ID {
+		t.Errorf("instance %s is ready, want %s", i.ID, second.ID)
+	}
+	r.noneLeft(t, w, spec.Revision)
+}
+
 func TestFreezeInstance(t *testing.T) {
 	r := newRig(t)
 	w := enginetest.StartWatch(t, r.driver)

@@ -75,8 +75,31 @@ func (d *Driver) forget(id apron.RevisionID, r *revision) {
 
 // Scale implements engine.Engine.
 func (d *Driver) Scale(ctx context.Context, spec engine.Spec, n int) error {
+	err := d.want(ctx, spec, n, func(s *session, r *revision) {
+		live := slices.DeleteFunc(slices.Clone(r.instances), (*instance).stopping)
+		for range n - len(live) {
+			if r.claim(backOff{}) == nil {
+				i := newInstance(s, spec)
+				r.instances = append(r.instances, i)
+				d.look(r, i)
+			}
+		}
+		d.stock(s, r)
+		for _, i := range d.surplus(live, n) {
+			i.stop()
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("scale revision %s to %d instances: %w", spec.Revision, n, err)
+	}
+	return nil
+}
+
+// want takes note that n instances of the spec's revision are wanted, for one purpose or another, by
+// calling note with mu held, once there is contact with the engine child.
+func (d *Driver) want(ctx context.Context, spec engine.Spec, n int, note func(*session, *revision)) error {
 	if n < 0 {
-		return fmt.Errorf("scale revision %s to %d instances: a count is never negative", spec.Revision, n)
+		return errors.New("a count is never negative")
 	}
 	s, err := d.await(ctx)
 	if err != nil {
@@ -86,25 +109,13 @@ func (d *Driver) Scale(ctx context.Context, spec engine.Spec, n int) error {
 	defer d.mu.Unlock()
 	r, ok := d.revisions[spec.Revision]
 	if !ok || !r.prepared {
-		return fmt.Errorf("scale revision %s: it has not been prepared", spec.Revision)
+		return errors.New("it has not been prepared")
 	}
 	if d.ended {
 		return errors.New("the engine driver has been stopped")
 	}
 	r.spec = spec
-	live := slices.DeleteFunc(slices.Clone(r.instances), (*instance).stopping)
-	for range n - len(live) {
-		i := r.claim()
-		if i == nil {
-			i = newInstance(s, spec)
-			d.look(r, i)
-		}
-		r.instances = append(r.instances, i)
-	}
-	d.stock(s, r)
-	for _, i := range d.surplus(live, n) {
-		i.stop()
-	}
+	note(s, r)
 	return nil
 }
 

@@ -27,6 +27,7 @@ type session struct {
 	slots       chan struct{} // holds one per instance being made
 	spares      chan spare    // networks made in advance
 	pulls       *turns        // by image digest
+	rush        *rush
 
 	noUserNamespaces error // why instances share the host's user ids; nil: each has its own
 }
@@ -34,7 +35,7 @@ type session struct {
 // openSession looks at the machine and makes what all instances share.
 func openSession(ctx context.Context, cfg Config, cl *client.Client, r *engine.Roster) (*session, error) {
 	s := &session{
-		cfg: cfg, client: cl, roster: r, pulls: &turns{},
+		cfg: cfg, client: cl, roster: r, pulls: &turns{}, rush: &rush{},
 		slots: make(chan struct{}, max(2, runtime.NumCPU())), spares: make(chan spare, spares),
 	}
 	var err error

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -159,7 +160,15 @@ func (s *session) ociSpec(id apron.InstanceID, spec engine.Spec, ids idMap, img 
 		opts = append(opts, oci.WithMemorySwap(int64(memory))) // memory and swap together: no swap
 	}
 	// Last, because what it allows depends on the capabilities.
-	return append(opts, seccomp.WithDefaultProfile())
+	return append(opts, seccomp.WithDefaultProfile(), withoutX32)
+}
+
+// withoutX32 leaves the x32 ABI out of the system call filter, so that it is refused as a whole. Kernels
+// have it turned off, and translating the filter for it is half of what the filter costs at every start.
+func withoutX32(_ context.Context, _ oci.Client, _ *containers.Container, s *oci.Spec) error {
+	f := s.Linux.Seccomp
+	f.Architectures = slices.DeleteFunc(f.Architectures, func(a specs.Arch) bool { return a == specs.ArchX32 })
+	return nil
 }
 
 // withCommand replaces entrypoint and command of the image.

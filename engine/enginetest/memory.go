@@ -42,13 +42,17 @@ type Memory struct {
 	closed    bool
 }
 
-var _ engine.Engine = (*Memory)(nil)
+var (
+	_ engine.Engine   = (*Memory)(nil)
+	_ engine.Reserver = (*Memory)(nil)
+)
 
 // revision is a prepared revision; Memory.mu guards it.
 type revision struct {
 	spec      engine.Spec
 	behaviour Behaviour
 	want      int
+	reserve   int
 	removed   bool
 	instances []*instance // oldest first, those on their way out included
 }
@@ -78,6 +82,16 @@ func (m *Memory) Asked(id apron.RevisionID) (spec engine.Spec, n int, ok bool) {
 		return engine.Spec{}, 0, false
 	}
 	return r.spec, r.want, true
+}
+
+// Reserved returns how many instances of a revision were last asked to be made in advance.
+func (m *Memory) Reserved(id apron.RevisionID) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if r, ok := m.revisions[id]; ok && !r.removed {
+		return r.reserve
+	}
+	return 0
 }
 
 // Crash ends an instance's process with the exit code, as if the application had called exit, and
@@ -171,6 +185,25 @@ func (m *Memory) Scale(ctx context.Context, spec engine.Spec, n int) error {
 	return nil
 }
 
+// Reserve implements engine.Reserver. It only takes note: of an instance that is a goroutine nothing can be
+// made in advance.
+func (m *Memory) Reserve(ctx context.Context, spec engine.Spec, n int) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if n < 0 {
+		return fmt.Errorf("reserve %d instances of revision %s: a count is never negative", n, spec.Revision)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r, ok := m.revisions[spec.Revision]
+	if !ok || r.removed || m.closed {
+		return fmt.Errorf("reserve instances of revision %s: it has not been prepared", spec.Revision)
+	}
+	r.reserve = n
+	return nil
+}
+
 // start adds an instance to r; m.mu is held.
 func (m *Memory) start(r *revision) {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -216,7 +249,7 @@ func (m *Memory) Remove(ctx context.Context, id apron.RevisionID) error {
 		m.mu.Unlock()
 		return nil
 	}
-	r.removed, r.want = true, 0
+	r.removed, r.want, r.reserve = true, 0, 0
 	leaving := slices.Clone(r.instances)
 	for _, i := range leaving {
 		i.stop()

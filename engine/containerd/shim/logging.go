@@ -13,6 +13,7 @@ import (
 	runc "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/task"
 	"github.com/containerd/containerd/v2/pkg/shim"
 	"github.com/containerd/containerd/v2/pkg/shutdown"
+	goRunc "github.com/containerd/go-runc"
 	"github.com/containerd/ttrpc"
 
 	"apron/engine/containerd/logfile"
@@ -37,6 +38,7 @@ func newLogging(ctx context.Context, p shim.Publisher, s shutdown.Service) (*log
 	if err != nil {
 		return nil, err
 	}
+	goRunc.Monitor = monitor{goRunc.Monitor} // the service has just set it
 	return &logging{TTRPCTaskService: inner, ended: map[string]<-chan struct{}{}}, nil
 }
 

@@ -30,8 +30,9 @@ func main() {
 			if err != nil {
 				return nil, err
 			}
+			hurry()
 			return newLogging(ic.Context, publisher.(shim.Publisher), down.(shutdown.Service))
 		},
 	})
-	shim.RunShim(context.Background(), manager.NewShimManager("io.containerd.runc.v2"))
+	shim.RunShim(context.Background(), brief{manager.NewShimManager("io.containerd.runc.v2")})
 }

@@ -36,7 +36,7 @@ func programs() []program {
 		},
 		{
 			name: "runc", pkg: "github.com/opencontainers/runc", cgo: "1",
-			args: []string{"-trimpath", "-tags", "seccomp netgo osusergo", "-ldflags", "-s -w -extldflags -static"},
+			args: []string{"-trimpath", "-tags", "seccomp netgo osusergo urfave_cli_no_docs", "-ldflags", "-s -w -extldflags -static"},
 		},
 	}
 }
