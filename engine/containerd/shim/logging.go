@@ -13,7 +13,6 @@ import (
 	runc "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/task"
 	"github.com/containerd/containerd/v2/pkg/shim"
 	"github.com/containerd/containerd/v2/pkg/shutdown"
-	"github.com/containerd/ttrpc"
 
 	"apron/engine/containerd/logfile"
 )
@@ -38,12 +37,6 @@ func newLogging(ctx context.Context, p shim.Publisher, s shutdown.Service) (*log
 		return nil, err
 	}
 	return &logging{TTRPCTaskService: inner, ended: map[string]<-chan struct{}{}}, nil
-}
-
-// RegisterTTRPC implements the interface by which the shim finds its services.
-func (l *logging) RegisterTTRPC(server *ttrpc.Server) error { //nolint:unparam // as the interface has it
-	task.RegisterTTRPCTaskService(server, l)
-	return nil
 }
 
 // Create implements the task service. An instance's output goes through two pipes: containerd opens
