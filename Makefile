@@ -16,6 +16,9 @@ VERSION ?= $(shell $(GIT) describe --tags --always --dirty 2>/dev/null || echo u
 CACHE := $(CURDIR)/.cache
 LINT_VERSION := v2.15.0
 LINT := $(CACHE)/bin/golangci-lint-$(LINT_VERSION)
+# gVisor has no releases that Go knows; this is its branch go, which go install can build.
+GVISOR_VERSION := v0.0.0-20260905035102-160fafc42237
+RUNSC := $(CACHE)/bin/runsc-$(GVISOR_VERSION)
 
 # Where up and down keep everything, if not in the default place: make up DATA=DIR.
 ifdef DATA
@@ -25,6 +28,8 @@ endif
 # go test -timeout is per package; the longest are those that build images and kill processes.
 TEST_TIMEOUT ?= 15m
 TEST ?= ./...
+# Only the engine's tests run gVisor.
+TEST_TOOLS = $(if $(or $(filter ./... ./engine/...,$(TEST)),$(findstring containerd,$(TEST))),$(RUNSC))
 FUZZ_TIME ?= 1m
 BENCH ?= .
 BENCH_TIME ?= 1s
@@ -55,8 +60,8 @@ build: need-build ## build bin/apron with runc and the containerd shim inside
 	$(GO) build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION)" -o bin/apron ./cmd/apron
 
 .PHONY: test
-test: need-test build ## run all tests, race detector on (TEST=./store/... for some)
-	APRON_BIN=$(CURDIR)/bin/apron .ci/with-postgres $(GO) test -race -timeout $(TEST_TIMEOUT) $(TEST)
+test: need-test build $(TEST_TOOLS) ## run all tests, race detector on (TEST=./store/... for some)
+	APRON_BIN=$(CURDIR)/bin/apron APRON_RUNSC=$(RUNSC) .ci/with-postgres $(GO) test -race -timeout $(TEST_TIMEOUT) $(TEST)
 
 .PHONY: bench
 bench: need-bench build ## run all benchmarks, one package at a time (BENCH=regexp TEST=./router/...)
@@ -132,6 +137,13 @@ $(LINT):
 	@rm -f $(CACHE)/bin/golangci-lint $(CACHE)/bin/golangci-lint-v*
 	GOBIN=$(CACHE)/bin $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 	@mv $(CACHE)/bin/golangci-lint $@
+
+$(RUNSC):
+	@echo "building gVisor $(GVISOR_VERSION) into .cache/bin, for the tests"
+	@mkdir -p $(@D)
+	@rm -f $(CACHE)/bin/runsc $(CACHE)/bin/runsc-v*
+	CGO_ENABLED=0 GOBIN=$(CACHE)/bin $(GO) install -trimpath -ldflags "-s -w" gvisor.dev/gvisor/runsc@$(GVISOR_VERSION)
+	@mv $(CACHE)/bin/runsc $@
 
 .PHONY: help
 help: ## list the targets

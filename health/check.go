@@ -45,8 +45,6 @@ func Check(ctx context.Context, c apron.HealthCheck, addr netip.AddrPort) Result
 	if timeout <= 0 {
 		timeout = apron.DefaultHealthCheck().Timeout
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
 	if c.Protocol == apron.HealthCheckHTTP {
 		return checkHTTP(ctx, c.Path, addr, timeout)
 	}
@@ -54,15 +52,15 @@ func Check(ctx context.Context, c apron.HealthCheck, addr netip.AddrPort) Result
 }
 
 func checkTCP(ctx context.Context, addr netip.AddrPort, timeout time.Duration) Result {
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr.String())
-	if err != nil {
-		return Result{Answer: "TCP port " + fmt.Sprint(addr.Port()) + ": " + reason(err, timeout)}
+	if err := connect(ctx, addr, timeout); err != nil {
+		return Result{Answer: fmt.Sprintf("TCP port %d: %s", addr.Port(), reason(err, timeout))}
 	}
-	_ = conn.Close() // the probe has its answer; nothing was written that closing could lose
 	return Result{OK: true, Answer: fmt.Sprintf("TCP port %d: connected", addr.Port())}
 }
 
 func checkHTTP(ctx context.Context, path string, addr netip.AddrPort, timeout time.Duration) Result {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
 	where := fmt.Sprintf("HTTP GET %s on port %d: ", path, addr.Port())
 	req, err := request(ctx, path, addr)
 	if err != nil {

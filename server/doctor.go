@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -18,6 +19,8 @@ import (
 const (
 	littleSpace = 5 << 30
 	noSpace     = 1 << 30
+	// fewFiles are less than a base image has.
+	fewFiles = 10_000
 )
 
 // Doctor looks at everything a server with the configuration needs on this machine. Nothing it does
@@ -39,50 +42,53 @@ func checkDisk(data string) containerd.Check {
 	}
 	free := st.Bavail * uint64(st.Bsize)
 	c.Found = fmt.Sprintf("%.1f GB are free at %s", float64(free)/(1<<30), at)
+	few := st.Files > 0 && st.Ffree < max(fewFiles, st.Files/50) // a file system that does not count has 0
 	switch {
 	case free < noSpace:
 		c.Required = true
 		c.Err = fmt.Errorf("only %d MB are free at %s", free>>20, at)
+	case few:
+		c.Required = st.Ffree < fewFiles
+		c.Err = fmt.Errorf("only %d files more can be made at %s", st.Ffree, at)
 	case free < littleSpace:
 		c.Err = fmt.Errorf("only %.1f GB are free at %s", float64(free)/(1<<30), at)
-	case st.Files > 0 && st.Ffree < st.Files/50:
-		c.Err = fmt.Errorf("only %d files more can be made at %s", st.Ffree, at)
 	}
 	return c
 }
 
 // checkPorts tries to listen where the server would, unless it does already.
 func checkPorts(ctx context.Context, cfg Config) containerd.Check {
-	c := containerd.Check{Name: "ports", Required: true, Advice: "end what listens there (ss -ltnp), or choose other ports (--listen, --http, --https)"}
+	c := containerd.Check{Name: "ports", Required: true, Advice: "end what listens there (ss -ltnp), or choose other addresses, each with a port of its own (--listen, --http, --https); ports below 1024 need root"}
 	serve, err := holder(cfg.Data, roleServe)
 	router, routerErr := holder(cfg.Data, roleRouter)
 	if err := errors.Join(err, routerErr); err != nil {
 		c.Err = err
 		return c
 	}
-	var errs []error
+	var found, wrong []string
 	for _, row := range []struct {
 		name, addr string
 		held       bool
 	}{
 		{"listen", cfg.Listen, serve != 0}, {"http", cfg.HTTP, router != 0}, {"https", cfg.HTTPS, router != 0},
 	} {
-		if c.Found != "" {
-			c.Found += ", "
-		}
-		c.Found += row.name + " " + row.addr
 		if row.held {
-			c.Found += " (in use by Apron)"
+			found = append(found, row.name+" "+row.addr+" (in use by Apron)")
 			continue
 		}
+		found = append(found, row.name+" "+row.addr)
 		var lc net.ListenConfig
 		l, err := lc.Listen(ctx, "tcp", row.addr)
-		if err == nil {
-			err = l.Close()
+		if err != nil {
+			wrong = append(wrong, fmt.Sprintf("%s: %v", row.name, err))
+			continue
 		}
-		errs = append(errs, err)
+		defer l.Close() // not before all of them are tried: two may have the same port
 	}
-	c.Err = errors.Join(errs...)
+	c.Found = strings.Join(found, ", ")
+	if len(wrong) > 0 {
+		c.Err = errors.New(strings.Join(wrong, "; "))
+	}
 	return c
 }
 

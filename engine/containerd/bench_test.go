@@ -2,11 +2,8 @@ package containerd_test
 
 import (
 	"fmt"
-	"io"
 	"net"
-	"net/netip"
 	"os"
-	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -304,55 +301,4 @@ func processorTime(b *testing.B, pids ...int) (total time.Duration) {
 		}
 	}
 	return total
-}
-
-// BenchmarkDockerStart measures the same as BenchmarkStart/cold on a Docker Engine, where one runs. Its
-// command line is what people start containers with, and part of the time.
-func BenchmarkDockerStart(b *testing.B) {
-	docker := func(stdin io.Reader, args ...string) (string, error) {
-		cmd := exec.CommandContext(b.Context(), "docker", args...)
-		cmd.Stdin = stdin
-		out, err := cmd.Output()
-		return strings.TrimSpace(string(out)), err
-	}
-	if _, err := docker(nil, "version", "--format", "{{.Server.Version}}"); err != nil {
-		b.Skip("no Docker Engine runs here to compare with")
-	}
-	root, err := appTar(b)
-	if err != nil {
-		b.Fatal(err)
-	}
-	const image = "apron-bench:latest"
-	if _, err := docker(root, "import", "-c", `ENTRYPOINT ["/app"]`, "-c", "ENV PORT=8080", "-", image); err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { _ = exec.Command("docker", "rmi", "-f", image).Run() })
-	var times []time.Duration
-	for b.Loop() {
-		start := time.Now()
-		id, err := docker(nil, "run", "-d", "--rm", "--cpus", "1", "--memory", "256m", image)
-		if err != nil {
-			b.Fatal(err)
-		}
-		ip, err := docker(nil, "inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", id)
-		if err != nil {
-			b.Fatal(err)
-		}
-		addr, err := netip.ParseAddr(ip)
-		if err != nil {
-			b.Fatal(err)
-		}
-		for at := (apron.Instance{Addr: netip.AddrPortFrom(addr, 8080)}); ; {
-			if _, err := get(at, "/"); err == nil {
-				break
-			}
-		}
-		times = append(times, time.Since(start))
-		b.StopTimer()
-		if _, err := docker(nil, "kill", id); err != nil {
-			b.Fatal(err)
-		}
-		b.StartTimer()
-	}
-	report(b, times)
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/containerd/containerd/v2/plugins/snapshots/overlay/overlayutils"
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -40,7 +41,7 @@ func CanRun(dir string) error {
 
 // Examine looks at everything instances need on this machine. It changes nothing that outlives it.
 func Examine(ctx context.Context, dir string) []Check {
-	return append(required(dir), optional(ctx)...)
+	return append(required(dir), optional(ctx, dir)...)
 }
 
 func required(dir string) []Check {
@@ -48,7 +49,7 @@ func required(dir string) []Check {
 	if all[0].Err == nil { // everything else would fail for the same reason
 		all = append(all, checkKernel(), checkGroups(), checkNamespaces(), checkNetwork(), checkMounts())
 	}
-	all = append(all, checkPrograms(dir), checkSocketPath(dir))
+	all = append(all, checkPrograms(dir), checkDir(dir))
 	for i := range all {
 		all[i].Required = true
 	}
@@ -153,6 +154,13 @@ func checkNetwork() Check {
 		return c
 	}
 	defer ns.Close()
+	if on, err := os.ReadFile(forwardingSwitch); err != nil || strings.TrimSpace(string(on)) == "0" {
+		if err := errors.Join(err, unix.Access(forwardingSwitch, unix.W_OK)); err != nil {
+			c.Err = fmt.Errorf("the machine does not forward packets, and cannot be made to: %w", err)
+			c.Advice = "set the sysctl net.ipv4.ip_forward to 1"
+			return c
+		}
+	}
 	c.Err = inside(ns, func() error {
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name = "probe"
@@ -203,23 +211,53 @@ func programs(dir string) (shim, runc string, err error) {
 	return Binaries(dir)
 }
 
-func checkSocketPath(dir string) Check {
-	return Check{
-		Name: "data directory", Found: dir, Err: checkSocket(SocketPath(dir)),
-		Advice: "choose one with a shorter path (--data)",
+// checkDir looks whether the data directory can be used, or made.
+func checkDir(dir string) Check {
+	c := Check{Name: "data directory", Found: dir, Advice: "choose one with a shorter path (--data)"}
+	if c.Err = checkSocket(SocketPath(dir)); c.Err != nil {
+		return c
 	}
+	c.Advice = "choose one that this user may write to (--data), on a file system that is mounted writably"
+	at := existing(dir)
+	if err := unix.Faccessat(unix.AT_FDCWD, at+"/.", unix.W_OK|unix.X_OK, unix.AT_EACCESS); err != nil {
+		c.Err = fmt.Errorf("nothing can be made in %s: %w", at, err)
+	}
+	return c
+}
+
+// existing returns the directory, or the nearest one above it that exists: it would be made there.
+func existing(dir string) string {
+	for _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) && dir != "/"; _, err = os.Stat(dir) {
+		dir = filepath.Dir(dir)
+	}
+	return dir
 }
 
 // optional are the checks of what instances can do without.
-func optional(ctx context.Context) []Check {
+func optional(ctx context.Context, dir string) []Check {
 	var all []Check
 	if os.Geteuid() == 0 {
+		if checkDir(dir).Err == nil { // or it would fail for the same reason
+			all = append(all, checkOverlay(dir))
+		}
 		all = append(all, Check{
 			Name: "user namespaces", Found: "every instance gets users of its own", Err: probeUserNamespaces(),
 			Advice: "set the sysctl user.max_user_namespaces to 10000 or more; Linux 5.19 or newer",
 		}, checkSwap())
 	}
 	return append(all, checkResolvers(ctx), checkFirewall(), checkGVisor())
+}
+
+// checkOverlay makes an overlay mount where the data directory is, or would be made.
+func checkOverlay(dir string) Check {
+	c := Check{
+		Name: "overlay mounts", Found: "instances share the files of their image",
+		Advice: "load the kernel's module (modprobe overlay), and choose a data directory on ext4, or on xfs made with ftype=1 (--data)",
+	}
+	if err := overlayutils.SupportsMultipleLowerDir(existing(dir)); err != nil {
+		c.Err = fmt.Errorf("every instance would get a full copy of its image: %w", err)
+	}
+	return c
 }
 
 func checkSwap() Check {

@@ -98,11 +98,11 @@ func (w *Writer) Close() error {
 // written, so that the process behind r is never held up by a full disk.
 func (w *Writer) Copy(s Stream, r io.Reader) error {
 	buf := make([]byte, 0, chunk)
-	var out []byte
+	var out, stamp []byte
 	for {
 		n, err := r.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
-		stamp := w.now().UTC().AppendFormat(nil, time.RFC3339Nano)
+		stamp = w.now().UTC().AppendFormat(stamp[:0], time.RFC3339Nano)
 		lines := 0
 		rest := buf
 		out = out[:0]

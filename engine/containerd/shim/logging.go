@@ -14,7 +14,6 @@ import (
 	"github.com/containerd/containerd/v2/pkg/shim"
 	"github.com/containerd/containerd/v2/pkg/shutdown"
 	goRunc "github.com/containerd/go-runc"
-	"github.com/containerd/ttrpc"
 
 	"apron/engine/containerd/logfile"
 )
@@ -40,12 +39,6 @@ func newLogging(ctx context.Context, p shim.Publisher, s shutdown.Service) (*log
 	}
 	goRunc.Monitor = monitor{goRunc.Monitor} // the service has just set it
 	return &logging{TTRPCTaskService: inner, ended: map[string]<-chan struct{}{}}, nil
-}
-
-// RegisterTTRPC implements the interface by which the shim finds its services.
-func (l *logging) RegisterTTRPC(server *ttrpc.Server) error { //nolint:unparam // as the interface has it
-	task.RegisterTTRPCTaskService(server, l)
-	return nil
 }
 
 // Create implements the task service. An instance's output goes through two pipes: containerd opens

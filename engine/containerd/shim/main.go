@@ -7,32 +7,22 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"os"
 
 	"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/manager"
 	"github.com/containerd/containerd/v2/pkg/shim"
-	"github.com/containerd/containerd/v2/pkg/shutdown"
-	"github.com/containerd/containerd/v2/plugins"
-	"github.com/containerd/plugin"
-	"github.com/containerd/plugin/registry"
 )
 
 func main() {
-	registry.Register(&plugin.Registration{
-		Type:     plugins.TTRPCPlugin,
-		ID:       "task",
-		Requires: []plugin.Type{plugins.EventPlugin, plugins.InternalPlugin},
-		InitFn: func(ic *plugin.InitContext) (any, error) {
-			publisher, err := ic.GetByID(plugins.EventPlugin, "publisher")
-			if err != nil {
-				return nil, err
-			}
-			down, err := ic.GetByID(plugins.InternalPlugin, "shutdown")
-			if err != nil {
-				return nil, err
-			}
-			hurry()
-			return newLogging(ic.Context, publisher.(shim.Publisher), down.(shutdown.Service))
-		},
-	})
-	shim.RunShim(context.Background(), brief{manager.NewShimManager("io.containerd.runc.v2")})
+	ctx := context.Background()
+	namespace, ok := serving(os.Args[1:])
+	if !ok {
+		shim.RunShim(ctx, brief{manager.NewShimManager("io.containerd.runc.v2")})
+		return
+	}
+	if err := serve(ctx, namespace); err != nil {
+		fmt.Fprintln(os.Stderr, "shim:", err)
+		os.Exit(1)
+	}
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"math"
 	"runtime"
 	"runtime/debug"
 	"time"
@@ -11,25 +10,30 @@ import (
 	"github.com/containerd/containerd/v2/pkg/shim"
 )
 
-// What a shim does with its memory. Most of its work is done in its first moments, where collecting
-// garbage costs more than anything else; from then on it hardly does a thing, and should be small.
 const (
-	busyTime    = 3 * time.Second
-	busyLimit   = 48 << 20 // bytes; nowhere near what those moments need
-	idlePercent = 40       // as containerd has it
+	// restAfter is how long a shim is not asked anything before it rests. An instance's start is several
+	// calls within a second.
+	restAfter = 3 * time.Second
+	// maxMemoryBytes is when a shim collects garbage without resting: one whose instance writes much, and
+	// even that leaves hardly any. A start needs nowhere near as much.
+	maxMemoryBytes = 48 << 20
 )
 
-// hurry collects no garbage until the first moments are over.
-func hurry() {
-	runtime.GOMAXPROCS(min(2, runtime.NumCPU())) // containerd says 4 whatever the machine
-	debug.SetMemoryLimit(busyLimit)
+// rest keeps a shim small for hardly any work: hundreds of them wait beside each other, most of them for
+// days. Most of a shim's work is done in the first moments of its instance, where collecting garbage
+// costs more than anything else; afterwards Go would do it every two minutes even if there is none. So
+// it is done once, when there has been nothing to do for a while, and then the memory is given back.
+type rest struct{ timer *time.Timer }
+
+func newRest() rest {
+	runtime.GOMAXPROCS(min(2, runtime.GOMAXPROCS(0)))
+	debug.SetMemoryLimit(maxMemoryBytes)
 	debug.SetGCPercent(-1)
-	time.AfterFunc(busyTime, func() {
-		debug.SetGCPercent(idlePercent)
-		debug.SetMemoryLimit(math.MaxInt64)
-		debug.FreeOSMemory()
-	})
+	return rest{timer: time.AfterFunc(restAfter, debug.FreeOSMemory)}
 }
+
+// later puts the rest off, because there is something to do.
+func (r rest) later() { r.timer.Reset(restAfter) }
 
 // brief is a shim whose calls, other than serving, are over before there is garbage worth collecting.
 type brief struct{ shim.Shim }
