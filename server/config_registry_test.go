@@ -23,6 +23,7 @@ func TestRegistryCredentials(t *testing.T) {
   registry.example.com:5000: {user: bob, password-file: /run/secrets/registry}
   example.azurecr.io: {identity-token: eyJ-sesame}
 max-image-mib: 512
+max-unpacked-mib: 1024
 `)
 	t.Setenv("APRON_DOCKER_CONFIG", config)
 	got, err := server.Load(name, nil)
@@ -37,8 +38,8 @@ max-image-mib: 512
 	if diff := cmp.Diff(want, got.RegistryCredentials); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if got.DockerConfig != config || got.MaxImageMiB != 512 {
-		t.Errorf("docker-config %q, max-image-mib %d", got.DockerConfig, got.MaxImageMiB)
+	if got.DockerConfig != config || got.MaxImageMiB != 512 || got.MaxUnpackedMiB != 1024 {
+		t.Errorf("docker-config %q, max-image-mib %d, max-unpacked-mib %d", got.DockerConfig, got.MaxImageMiB, got.MaxUnpackedMiB)
 	}
 	if s := fmt.Sprintf("%v %+v %#v", got, got, got); strings.Contains(s, "sesame") {
 		t.Errorf("a printed configuration tells secrets: %s", s)
@@ -50,6 +51,7 @@ max-image-mib: 512
 		"registry-credentials: {ghcr.io: {identity-token: open-sesame, password: open-sesame}}",
 		"registry-credentials: {ghcr.io: {name: alice}}",
 		"max-image-mib: 0",
+		"max-unpacked-mib: 0",
 	} {
 		if _, err := server.Load(write(t, bad), nil); err == nil || strings.Contains(err.Error(), "sesame") {
 			t.Errorf("%s: %v", bad, err)

@@ -8,9 +8,15 @@ import (
 	"apron/engine/containerd"
 )
 
+// Runtimes finds, makes and imports base images of managed runtimes.
+type Runtimes = builder.Builder
+
+// RuntimeOffer is what a managed runtime would be built with.
+type RuntimeOffer = builder.Offer
+
 // OpenRuntimes returns the builder of the engine that runs on this machine, for commands about base
 // images. The caller closes it.
-func OpenRuntimes(ctx context.Context, cfg Config) (*builder.Builder, error) {
+func OpenRuntimes(ctx context.Context, cfg Config) (*Runtimes, error) {
 	if err := containerd.Ping(ctx, containerd.SocketPath(cfg.Data)); err != nil {
 		return nil, fmt.Errorf("%w; is the server running? apron up starts it", err)
 	}

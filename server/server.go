@@ -223,7 +223,7 @@ func (cp *controlPlane) openEngine() (runningEngine, error) {
 	}
 	return containerd.New(containerd.Config{
 		Dir: cp.cfg.Data, Log: cp.log.With("part", "engine"), Images: cp.openImage,
-		Open: cp.cfg.openToInstances(), MaxImageBytes: cp.cfg.MaxImageMiB << 20, Runtime: cp.cfg.Runtime,
+		Open: cp.cfg.openToInstances(), MaxImageBytes: cp.cfg.MaxImageMiB << 20, MaxUnpackedBytes: cp.cfg.MaxUnpackedMiB << 20, Runtime: cp.cfg.Runtime,
 	}), nil
 }
 

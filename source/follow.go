@@ -3,7 +3,7 @@ package source
 import (
 	"context"
 	"log/slog"
-	"math/rand/v2"
+	"maps"
 	"sync"
 	"time"
 
@@ -28,12 +28,8 @@ type FollowerConfig struct {
 	Jitter func(d time.Duration) time.Duration
 }
 
-// Limits of looking at tags.
-const (
-	parallelLooks = 4           // at a time
-	maxInterval   = time.Hour   // between two looks at a tag that cannot be seen
-	tellAgain     = time.Second // after a push could not be told
-)
+// tellAgain is when a push that could not be told is told again.
+const tellAgain = time.Second
 
 // Follower tells services of new digests under the tags they name: at once for the embedded registry,
 // within the interval for others, and at its start for both, so that a push is not missed because
@@ -52,8 +48,7 @@ type pushed struct{ account, repository, tag string }
 // NewFollower returns a Follower that does nothing until Run.
 func NewFollower(cfg FollowerConfig) *Follower {
 	if cfg.Jitter == nil {
-		//nolint:gosec // spreads out requests, nothing secret about it
-		cfg.Jitter = func(d time.Duration) time.Duration { return rand.N(d + 1) }
+		cfg.Jitter = anyJitter
 	}
 	return &Follower{cfg: cfg, wake: make(chan struct{}, 1), pushes: map[pushed]string{}}
 }
@@ -149,13 +144,13 @@ func (f *Follower) tell(ctx context.Context, how func(context.Context, apron.Ser
 
 // tag is a tag that is looked at, and who follows it.
 type tag struct {
+	due
+
 	scope      apron.Scope
 	identifier string
 	services   []apron.ServiceID
 
-	known    string // digest at the last look; empty: none was seen
-	due      time.Time
-	failures int // looks in a row that failed
+	known string // digest at the last look; empty: none was seen
 }
 
 // look looks at every tag now and at those of other registries again after each interval.
@@ -167,19 +162,21 @@ func (f *Follower) look(ctx context.Context) error {
 		} else if ctx.Err() == nil {
 			f.cfg.Log.Error("find out which images are followed", "err", err)
 		}
-		f.lookAtDue(ctx, tags)
+		lookAtDue(ctx, tags, f.pause, f.lookAt)
 		if f.cfg.Interval == 0 && !start {
 			<-ctx.Done()
 			return ctx.Err()
 		}
-		timer := time.NewTimer(f.untilNext(tags))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return ctx.Err()
+		// No longer than until new ones are to be found.
+		if err := awaitDue(ctx, tags, max(f.cfg.Interval, time.Second), nil); err != nil {
+			return err
 		}
 	}
+}
+
+// pause is how long to wait before the next look at a tag.
+func (f *Follower) pause(failures int) time.Duration {
+	return pauseAfter(f.cfg.Interval, failures, f.cfg.Jitter)
 }
 
 // refresh brings tags up to date with what is followed. At the start all of them are due.
@@ -203,73 +200,30 @@ func (f *Follower) refresh(ctx context.Context, tags map[string]*tag, start bool
 			continue // seen once, which is enough
 		}
 		if t == nil {
-			t = &tag{scope: image.Scope, identifier: image.Identifier, due: time.Now()}
+			t = &tag{scope: image.Scope, identifier: image.Identifier, due: due{at: time.Now()}}
 			if !start {
-				t.due = t.due.Add(f.cfg.Jitter(f.cfg.Interval))
+				t.at = t.at.Add(f.cfg.Jitter(f.cfg.Interval))
 			}
 			tags[key] = t
 		}
 		t.services = append(t.services, image.Service)
 	}
-	for key, t := range tags {
-		if len(t.services) == 0 {
-			delete(tags, key)
-		}
-	}
+	maps.DeleteFunc(tags, func(_ string, t *tag) bool { return len(t.services) == 0 })
 	return nil
 }
 
-// lookAtDue looks at the tags that are due, a few at a time.
-func (f *Follower) lookAtDue(ctx context.Context, tags map[string]*tag) {
-	var g errgroup.Group
-	g.SetLimit(parallelLooks)
-	now := time.Now()
-	for _, t := range tags {
-		if t.due.After(now) || ctx.Err() != nil {
-			continue
-		}
-		g.Go(func() error { f.lookAt(ctx, t); return nil })
-	}
-	_ = g.Wait() // the funcs return no errors
-}
-
-// lookAt tells the services of what the tag names now, and says when to look again.
-func (f *Follower) lookAt(ctx context.Context, t *tag) {
+// lookAt tells the services of what the tag names now.
+func (f *Follower) lookAt(ctx context.Context, t *tag) error {
 	digest, err := f.cfg.Resolver.Changed(ctx, t.scope, t.identifier, t.known)
-	switch {
-	case ctx.Err() != nil:
-		return
-	case err != nil:
-		t.failures++
-		f.cfg.Log.Warn("look at a followed image", "image", t.identifier, "failures", t.failures, "err", err)
-	default:
-		t.known, t.failures = digest, 0
-		for _, id := range t.services {
-			f.tell(ctx, f.cfg.Noticed, id, digest) // again after the next look, if it was not heard
+	if err != nil {
+		if ctx.Err() == nil {
+			f.cfg.Log.Warn("look at a followed image", "image", t.identifier, "failures", t.failures+1, "err", err)
 		}
+		return err
 	}
-	t.due = time.Now().Add(f.pause(t.failures))
-}
-
-// pause is how long to wait before the next look at a tag: the interval give or take a tenth, doubled
-// for each failure in a row.
-func (f *Follower) pause(failures int) time.Duration {
-	d := f.cfg.Interval
-	for range failures {
-		if d = min(2*d, max(maxInterval, f.cfg.Interval)); d >= maxInterval {
-			break
-		}
+	t.known = digest
+	for _, id := range t.services {
+		f.tell(ctx, f.cfg.Noticed, id, digest) // again after the next look, if it was not heard
 	}
-	return d - d/10 + f.cfg.Jitter(d/5)
-}
-
-// untilNext is how long no tag is due, and not longer than until new ones are to be found.
-func (f *Follower) untilNext(tags map[string]*tag) time.Duration {
-	next := time.Now().Add(max(f.cfg.Interval, time.Second))
-	for _, t := range tags {
-		if t.due.Before(next) {
-			next = t.due
-		}
-	}
-	return max(time.Until(next), 10*time.Millisecond)
+	return nil
 }

@@ -4,11 +4,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
+	"maps"
 	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"apron"
 )
@@ -45,8 +43,7 @@ type BranchFollower struct {
 // NewBranchFollower returns a BranchFollower that does nothing until Run.
 func NewBranchFollower(cfg BranchFollowerConfig) *BranchFollower {
 	if cfg.Jitter == nil {
-		//nolint:gosec // spreads out requests, nothing secret about it
-		cfg.Jitter = func(d time.Duration) time.Duration { return rand.N(d + 1) }
+		cfg.Jitter = anyJitter
 	}
 	return &BranchFollower{cfg: cfg, wake: make(chan struct{}, 1), knocked: map[apron.ServiceID]bool{}}
 }
@@ -64,12 +61,12 @@ func (f *BranchFollower) Knock(id apron.ServiceID) {
 
 // branch is a branch that is looked at, and who follows it.
 type branch struct {
-	at       apron.FollowedBranch // of one of them: repository, branch and connection
+	due
+
+	like     apron.FollowedBranch // of one of them: repository, branch and connection
 	services []apron.FollowedBranch
 
-	known    string // commit of the last look of which everybody was told; empty: none
-	due      time.Time
-	failures int // looks in a row that failed
+	known string // commit of the last look of which everybody was told; empty: none
 }
 
 // Run looks at every branch now, and again after each interval, until ctx is done, and returns its
@@ -82,18 +79,20 @@ func (f *BranchFollower) Run(ctx context.Context) error {
 		} else if ctx.Err() == nil {
 			f.cfg.Log.Error("find out which branches are followed", "err", err)
 		}
-		f.lookAtDue(ctx, branches)
-		timer := time.NewTimer(f.untilNext(branches))
-		select {
-		case <-timer.C:
-		case <-f.wake:
-		case <-ctx.Done():
+		lookAtDue(ctx, branches, f.pause, f.lookAt)
+		waiting, most := branches, f.cfg.Interval // new ones are noticed by then
+		if most == 0 {
+			waiting, most = nil, maxInterval // nothing but a knock ends the wait
 		}
-		timer.Stop()
-		if ctx.Err() != nil {
-			return ctx.Err()
+		if err := awaitDue(ctx, waiting, most, f.wake); err != nil {
+			return err
 		}
 	}
+}
+
+// pause is how long to wait before the next look at a branch.
+func (f *BranchFollower) pause(failures int) time.Duration {
+	return pauseAfter(max(f.cfg.Interval, time.Second), failures, f.cfg.Jitter)
 }
 
 // refresh brings branches up to date with what is followed. At the start all of them are due, and
@@ -114,63 +113,35 @@ func (f *BranchFollower) refresh(ctx context.Context, branches map[string]*branc
 		key := fmt.Sprintf("%q", []string{at.Scope.Account, at.URL, at.Branch, at.ConnectionARN})
 		b := branches[key]
 		if b == nil {
-			b = &branch{at: at, due: time.Now()}
+			b = &branch{like: at, due: due{at: time.Now()}}
 			if !start {
-				b.due = b.due.Add(f.cfg.Jitter(max(f.cfg.Interval, time.Second)))
+				b.at = b.at.Add(f.cfg.Jitter(max(f.cfg.Interval, time.Second)))
 			}
 			branches[key] = b
 		}
 		if knocked[at.Service] {
-			b.due = time.Time{}
+			b.at = time.Time{}
 		}
 		b.services = append(b.services, at)
 	}
-	for key, b := range branches {
-		if len(b.services) == 0 {
-			delete(branches, key)
-		}
-	}
+	maps.DeleteFunc(branches, func(_ string, b *branch) bool { return len(b.services) == 0 })
 	return nil
 }
 
-// lookAtDue looks at the branches that are due, a few at a time.
-func (f *BranchFollower) lookAtDue(ctx context.Context, branches map[string]*branch) {
-	var g errgroup.Group
-	g.SetLimit(parallelLooks)
-	now := time.Now()
-	for _, b := range branches {
-		if b.due.After(now) || ctx.Err() != nil {
-			continue
-		}
-		g.Go(func() error { f.lookAt(ctx, b); return nil })
-	}
-	_ = g.Wait() // the funcs return no errors
-}
-
-// lookAt tells the services of what is at the head of the branch now, and says when to look again.
-func (f *BranchFollower) lookAt(ctx context.Context, b *branch) {
+// lookAt tells the services of what is at the head of the branch now.
+func (f *BranchFollower) lookAt(ctx context.Context, b *branch) error {
 	err := f.look(ctx, b)
-	switch {
-	case ctx.Err() != nil:
-		return
-	case err != nil:
-		b.failures++
-		f.cfg.Log.Warn("look at a followed branch", "service", b.at.Service, "failures", b.failures, "err", err)
-	default:
-		b.failures = 0
+	if err != nil && ctx.Err() == nil {
+		f.cfg.Log.Warn("look at a followed branch", "service", b.like.Service, "failures", b.failures+1, "err", err)
 	}
-	pause := max(f.cfg.Interval, time.Second)
-	for range min(b.failures, 16) {
-		pause = min(2*pause, max(maxInterval, f.cfg.Interval))
-	}
-	b.due = time.Now().Add(pause - pause/10 + f.cfg.Jitter(pause/5))
+	return err
 }
 
 func (f *BranchFollower) look(ctx context.Context, b *branch) error {
-	repo := GitRepository{Account: b.at.Scope.Account, URL: b.at.URL, Branch: b.at.Branch}
-	if b.at.ConnectionARN != "" {
+	repo := GitRepository{Account: b.like.Scope.Account, URL: b.like.URL, Branch: b.like.Branch}
+	if b.like.ConnectionARN != "" {
 		var err error
-		if repo.Credential, err = f.cfg.Credential(ctx, b.at.ConnectionARN); err != nil {
+		if repo.Credential, err = f.cfg.Credential(ctx, b.like.ConnectionARN); err != nil {
 			return err
 		}
 	}
@@ -194,17 +165,4 @@ func (f *BranchFollower) look(ctx context.Context, b *branch) error {
 	}
 	b.known = tree.Commit
 	return nil
-}
-
-// untilNext is how long until a branch is due. Without an interval nothing but a knock ends the wait:
-// the time is only an upper bound then.
-func (f *BranchFollower) untilNext(branches map[string]*branch) time.Duration {
-	if f.cfg.Interval == 0 {
-		return maxInterval
-	}
-	next := f.cfg.Interval // new ones are noticed by then
-	for _, b := range branches {
-		next = min(next, time.Until(b.due))
-	}
-	return max(next, 0)
 }

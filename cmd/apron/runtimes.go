@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"text/tabwriter"
 
@@ -18,7 +20,18 @@ type runtimesCommand struct {
 type listRuntimesCommand struct{}
 
 // Run prints a table.
-func (listRuntimesCommand) Run(s *settings) (err error) {
+func (listRuntimesCommand) Run(s *settings) error {
+	return withRuntimes(s, func(ctx context.Context, b *server.Runtimes) error {
+		all, err := b.Offers(ctx)
+		if err != nil {
+			return err
+		}
+		return printOffers(os.Stdout, all)
+	})
+}
+
+// withRuntimes runs do with the builder of the server on this machine.
+func withRuntimes(s *settings, do func(context.Context, *server.Runtimes) error) (err error) {
 	cfg, err := s.load()
 	if err != nil {
 		return err
@@ -30,11 +43,11 @@ func (listRuntimesCommand) Run(s *settings) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
-	all, err := b.Offers(ctx)
-	if err != nil {
-		return err
-	}
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	return do(ctx, b)
+}
+
+func printOffers(to io.Writer, all []server.RuntimeOffer) error {
+	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "RUNTIME\tVERSION\tREADY\tFROM\tNOTE")
 	for _, o := range all {
 		ready, version := "no", o.Version
@@ -59,27 +72,18 @@ type buildRuntimeCommand struct {
 }
 
 // Run makes the images and prints which they are.
-func (c *buildRuntimeCommand) Run(s *settings) (err error) {
-	cfg, err := s.load()
-	if err != nil {
+func (c *buildRuntimeCommand) Run(s *settings) error {
+	return withRuntimes(s, func(ctx context.Context, b *server.Runtimes) error {
+		o, err := b.Prepare(ctx, c.Runtime, c.Version, func(line string) { fmt.Fprintln(os.Stderr, line) })
+		if err != nil {
+			return err
+		}
+		if o.Note != "" {
+			fmt.Fprintln(os.Stderr, o.Note)
+		}
+		_, err = fmt.Printf("%s %s, from %s\n", o.Runtime, o.Version, o.Origin)
 		return err
-	}
-	ctx, stop := server.Interrupted()
-	defer stop()
-	b, err := server.OpenRuntimes(ctx, cfg)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, b.Close()) }()
-	o, err := b.Prepare(ctx, c.Runtime, c.Version, func(line string) { fmt.Fprintln(os.Stderr, line) })
-	if err != nil {
-		return err
-	}
-	if o.Note != "" {
-		fmt.Fprintln(os.Stderr, o.Note)
-	}
-	_, err = fmt.Printf("%s %s, from %s\n", o.Runtime, o.Version, o.Origin)
-	return err
+	})
 }
 
 type importRuntimeCommand struct {
@@ -89,22 +93,13 @@ type importRuntimeCommand struct {
 }
 
 // Run keeps the image.
-func (c *importRuntimeCommand) Run(s *settings) (err error) {
-	cfg, err := s.load()
-	if err != nil {
-		return err
-	}
-	ctx, stop := server.Interrupted()
-	defer stop()
+func (c *importRuntimeCommand) Run(s *settings) error {
 	f, err := os.Open(c.Archive)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	b, err := server.OpenRuntimes(ctx, cfg)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, b.Close()) }()
-	return b.Import(ctx, c.Runtime, c.Version, f, c.Archive)
+	return withRuntimes(s, func(ctx context.Context, b *server.Runtimes) error {
+		return b.Import(ctx, c.Runtime, c.Version, f, c.Archive)
+	})
 }

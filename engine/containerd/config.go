@@ -31,6 +31,8 @@ type Config struct {
 	Images func(ctx context.Context, reference string) (Repository, error)
 	// MaxImageBytes bounds the compressed layers of an image together; zero: 10 GiB.
 	MaxImageBytes int64
+	// MaxUnpackedBytes bounds what they unpack to; zero: 40 GiB.
+	MaxUnpackedBytes int64
 
 	// Open lists TCP ports of this machine that instances may connect to, on its addresses other than
 	// loopback; nil: none. The router's ports let services call each other.
@@ -79,6 +81,9 @@ func (c Config) defaulted() Config {
 	}
 	if c.MaxImageBytes <= 0 {
 		c.MaxImageBytes = defaultMaxImageBytes
+	}
+	if c.MaxUnpackedBytes <= 0 {
+		c.MaxUnpackedBytes = defaultMaxUnpackedBytes
 	}
 	return c
 }

@@ -56,8 +56,11 @@ type Repository interface {
 // same image wait for one another.
 func (s *session) pull(ctx context.Context, spec engine.Spec, report func(done, total int64)) error {
 	name := imageName(spec.Revision)
-	if ok, err := s.pulled(ctx, name); ok || err != nil {
+	switch ok, err := s.pulled(ctx, name); {
+	case err != nil:
 		return err
+	case ok:
+		return s.endLostPull(ctx, spec.Image.Digest)
 	}
 	ctx, cancel := context.WithTimeout(withLogger(ctx, s.cfg.Log), pullTimeout)
 	defer cancel()
@@ -121,10 +124,14 @@ func (s *session) shareImage(ctx context.Context, spec engine.Spec, name string)
 			return nil, fmt.Errorf("keep image of revision %s: %w", spec.Revision, err)
 		}
 		img := client.NewImageWithPlatform(s.client, record, platform())
-		if err := img.Unpack(ctx, s.snapshotter); err != nil {
-			return nil, fmt.Errorf("unpack image of revision %s: %w", spec.Revision, err)
+		leased, let, err := s.leasePull(ctx, spec.Image.Digest) // or containerd takes one that nobody finds again
+		if err != nil {
+			return nil, err
 		}
-		return img, nil
+		if err := img.Unpack(leased, s.snapshotter); err != nil {
+			return nil, errors.Join(fmt.Errorf("unpack image of revision %s: %w", spec.Revision, err), let(ctx, false))
+		}
+		return img, let(ctx, false)
 	}
 	return nil, nil
 }

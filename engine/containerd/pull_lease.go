@@ -59,6 +59,27 @@ func (s *session) leasePull(ctx context.Context, digest string) (_ context.Conte
 	return leases.WithLease(ctx, id), let, nil
 }
 
+// endLostPull ends the lease of a pull that has succeeded, but whose end the engine did not live to see.
+func (s *session) endLostPull(ctx context.Context, digest string) error {
+	id := pullLease + strings.ReplaceAll(digest, ":", "-")
+	found, err := s.client.LeasesService().List(ctx, "id=="+id)
+	if err != nil {
+		return fmt.Errorf("look for lease of pull: %w", err)
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	release, err := s.pulls.hold(ctx, digest) // it may be that of another revision's pull
+	if err != nil {
+		return fmt.Errorf("wait for another pull: %w", err)
+	}
+	defer release()
+	if err := s.client.LeasesService().Delete(ctx, leases.Lease{ID: id}); err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("end lease of pull: %w", err)
+	}
+	return nil
+}
+
 // turns lets one at a time work on what has a name. The zero value is ready to use, by any number of
 // goroutines.
 type turns struct {

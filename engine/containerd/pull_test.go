@@ -15,6 +15,7 @@ import (
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/compression"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -120,6 +121,34 @@ func TestPullGoesOn(t *testing.T) {
 		t.Errorf("%d downloads and %d leases are kept after success", downloads, leases)
 	}
 	runOne(t, r.driver, enginetest.StartWatch(t, r.driver), spec)
+}
+
+// TestLostLease: an engine that is killed at the end of a pull leaves its lease, which goes when the
+// image is asked for again.
+func TestLostLease(t *testing.T) {
+	r := newRig(t)
+	spec := enginetest.SpecOf(r.images.push(t, "serve", serveConfig()))
+	if err := r.driver.Prepare(t.Context(), spec); err != nil {
+		t.Fatal(err)
+	}
+	cl, err := client.New(containerd.SocketPath(r.dir), client.WithDefaultNamespace(containerd.DefaultNamespace))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	id := "apron-pull-" + strings.ReplaceAll(spec.Image.Digest, ":", "-")
+	if _, err := cl.LeasesService().Create(t.Context(), leases.WithID(id), leases.WithExpiration(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.driver.Prepare(t.Context(), spec); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.driver.Prepare(t.Context(), enginetest.SpecOf(spec.Image)); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, held := r.kept(t); held != 0 {
+		t.Errorf("%d leases are left", held)
+	}
 }
 
 // TestPull runs what needs no more than a rude registry, each from nothing.

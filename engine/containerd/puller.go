@@ -62,6 +62,7 @@ func (p *puller) pull(ctx context.Context, name string) (client.Image, error) {
 	img, err := p.session.client.Pull(ctx, p.spec.Image.Reference,
 		client.WithResolver(named{p, name}), client.WithPlatformMatcher(platform()),
 		client.WithPullUnpack, client.WithPullSnapshotter(p.session.snapshotter),
+		client.WithUnpackOpts([]client.UnpackOpt{client.WithUnpackApplyOpts(boundLayers(p.session.cfg.MaxUnpackedBytes))}),
 		client.WithPullLabels(imageLabels(p.spec)), client.WithImageHandlerWrapper(p.watch))
 	if err != nil {
 		return nil, err

@@ -13,6 +13,7 @@ import (
 
 	"github.com/containerd/containerd/v2/cmd/containerd/server"
 	"github.com/containerd/containerd/v2/cmd/containerd/server/config"
+	"github.com/containerd/containerd/v2/core/diff"
 	"github.com/containerd/containerd/v2/core/mount"
 )
 
@@ -112,6 +113,7 @@ func start(ctx context.Context, c ServerConfig) (*server.Server, error) {
 	if _, err := mount.CleanupTempMounts(0); err != nil {
 		c.Log.Warn("temporary mounts of an earlier engine are left", "err", err)
 	}
+	diff.RegisterProcessor((&tallies{pulls: map[string]*tally{}}).handle)
 	srv, err := server.New(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("make containerd: %w", err)
