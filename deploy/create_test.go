@@ -62,25 +62,41 @@ func (w *world) wantSettled(id apron.ServiceID, n int) {
 }
 
 // wantHistory checks that one revision of the service is the deployed one, that all others have an
-// outcome too, and that of those the engine has what can be gone back to, and nothing that runs.
+// outcome too, and, once what had to be retired and forgotten is, that of those the engine has what can
+// be gone back to, and nothing that runs.
 func (w *world) wantHistory(svc apron.Service, n int) {
 	w.Helper()
-	revisions, err := w.store.Revisions(w.Context(), svc.ID)
-	if err != nil {
-		w.Fatal(err)
-	}
-	want := map[apron.RevisionID]int{svc.Active: n}
-	for _, rev := range revisions {
+	w.until(func() bool { return w.engineDiff(w.history(svc, n)) == "" }, "the engine has the history of %s", svc.ID)
+	for _, rev := range w.revisions(svc.ID) {
 		switch {
 		case (rev.ID == svc.Active) != (rev.Outcome == apron.RevisionDeployed), rev.Outcome == apron.RevisionPending:
 			w.Errorf("revision %d is %q, while %s serves", rev.Number, rev.Outcome, svc.Active)
-		case rev.Outcome == apron.RevisionSuperseded:
-			want[rev.ID] = 0
 		case !rev.Outcome.Served() && rev.Reason == "":
 			w.Errorf("revision %d is %s without a reason", rev.Number, rev.Outcome)
 		}
 	}
-	w.wantEngine(want)
+}
+
+// history returns how many instances there should be of the revisions that can be gone back to and of
+// the one that serves, which has n.
+func (w *world) history(svc apron.Service, n int) map[apron.RevisionID]int {
+	w.Helper()
+	want := map[apron.RevisionID]int{svc.Active: n}
+	for _, rev := range w.revisions(svc.ID) {
+		if rev.Outcome == apron.RevisionSuperseded {
+			want[rev.ID] = 0
+		}
+	}
+	return want
+}
+
+func (w *world) revisions(id apron.ServiceID) []apron.Revision {
+	w.Helper()
+	list, err := w.store.Revisions(w.Context(), id)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return list
 }
 
 // wantEvents compares the service's event lines after the first from ones.

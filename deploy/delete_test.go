@@ -35,7 +35,9 @@ func (w *world) wantDeleted(svc apron.Service) {
 	if svc.Status != apron.ServiceDeleted || svc.DeletedAt.IsZero() || svc.Active != "" || svc.Candidate != "" {
 		w.Errorf("service is %+v", svc)
 	}
-	w.wantEngine(nil)
+	if diff := w.engineDiff(nil); diff != "" {
+		w.Errorf("left in the engine (-want +got):\n%s", diff)
+	}
 	if got := w.get(svc); got != "404" {
 		w.Errorf("the service answers %q", got)
 	}

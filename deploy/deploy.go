@@ -70,11 +70,14 @@ func Plans(cfg Config) map[apron.OperationType]operation.Plan {
 }
 
 // Deadline returns how long an operation of type t may take in all before it fails. It leaves room
-// for App Runner's five minutes to become healthy and stays below the 20 minutes after which
-// Terraform gives up.
+// for App Runner's five minutes to become healthy, or, where the operation ends when nothing runs any
+// more, for the longest time to drain and to end that the tags of a service can ask for: 8 and 10
+// minutes. It stays below the 20 minutes after which Terraform gives up.
 func Deadline(t apron.OperationType) time.Duration {
 	switch t {
-	case apron.OperationPause, apron.OperationResume, apron.OperationDelete:
+	case apron.OperationPause, apron.OperationDelete:
+		return 19 * time.Minute
+	case apron.OperationResume:
 		return 10 * time.Minute
 	default:
 		return 18 * time.Minute

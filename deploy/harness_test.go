@@ -5,11 +5,11 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
 	"apron"
@@ -201,21 +201,29 @@ func (w *world) wantStatus(id apron.ServiceID, want apron.ServiceStatus) {
 	}
 }
 
-// wantEngine checks which revisions the engine has and how many instances it was asked for.
+// wantEngine waits until the engine has the revisions, and was asked for so many instances of each: what
+// is to be retired after an operation takes its time.
 func (w *world) wantEngine(want map[apron.RevisionID]int) {
 	w.Helper()
-	got, err := w.engine.Revisions(w.Context())
+	w.until(func() bool { return w.engineDiff(want) == "" }, "the engine has %v", want)
+}
+
+// engineDiff compares which revisions the engine has, and how many instances it was asked for and has.
+func (w *world) engineDiff(want map[apron.RevisionID]int) string {
+	w.Helper()
+	list, err := w.engine.Revisions(w.Context())
 	if err != nil {
 		w.Fatal(err)
 	}
-	if len(got) != len(want) {
-		w.Errorf("the engine has revisions %v, want %v", got, want)
+	got := map[apron.RevisionID]int{}
+	for _, rev := range list {
+		_, asked, _ := w.engine.Asked(rev)
+		got[rev] = max(asked, len(w.plane.fleet.Instances(rev)))
 	}
-	for rev, n := range want {
-		if _, asked, ok := w.engine.Asked(rev); !ok || asked != n || !slices.Contains(got, rev) {
-			w.Errorf("revision %s: in the engine %v with %d instances, want %d", rev, ok, asked, n)
-		}
+	if want == nil {
+		want = map[apron.RevisionID]int{}
 	}
+	return cmp.Diff(want, got)
 }
 
 // events returns the service's event lines.

@@ -50,10 +50,12 @@ func (w *world) wantPaused(before, after apron.Service) {
 	if diff := cmp.Diff(before.Config, after.Config); diff != "" {
 		w.Errorf("configuration (-before +after):\n%s", diff)
 	}
-	w.wantHistory(after, 0)
-	if left := w.plane.fleet.Instances(before.Active); len(left) != 0 {
-		w.Errorf("instances are left: %+v", left)
+	for _, rev := range w.revisions(after.ID) {
+		if left := w.plane.fleet.Instances(rev.ID); len(left) != 0 {
+			w.Errorf("instances of revision %d are left: %+v", rev.Number, left)
+		}
 	}
+	w.wantHistory(after, 0)
 	if got := w.get(before); got != "404" {
 		w.Errorf("the service answers %q", got)
 	}

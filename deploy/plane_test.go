@@ -62,7 +62,10 @@ func (w *world) boot(s sabotage) {
 	plans := deploy.Plans(steps)
 	cfg := operation.Config{
 		Store: w.store, Plans: plans, Name: "test", Log: log, Backoff: time.Millisecond, MaxBackoff: 10 * time.Millisecond,
-		Ended: func(apron.Operation) { p.OperationEnded() },
+		Ended: func(op apron.Operation) {
+			p.fleet.Tidy(op.Service)
+			p.OperationEnded()
+		},
 	}
 	if s != nil {
 		s(cancel, plans, &cfg)

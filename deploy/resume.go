@@ -19,7 +19,7 @@ func (d *deployer) resume() operation.Plan {
 		},
 		Undo: []operation.Step{
 			{Name: "withdraw", Run: d.withdraw},
-			{Name: "park", Run: d.park, Timeout: discardTimeout},
+			{Name: "park", Run: d.park, Timeout: Deadline(apron.OperationPause)},
 		},
 		End: d.endResume,
 	}

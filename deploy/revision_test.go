@@ -23,12 +23,8 @@ func (w *world) rollback(id apron.ServiceID, number int) apron.Service {
 // outcomes returns the service's history in short, oldest first: number and outcome.
 func (w *world) outcomes(id apron.ServiceID) []string {
 	w.Helper()
-	list, err := w.store.Revisions(w.Context(), id)
-	if err != nil {
-		w.Fatal(err)
-	}
 	var short []string
-	for _, rev := range list {
+	for _, rev := range w.revisions(id) {
 		line := fmt.Sprintf("%d %s", rev.Number, rev.Outcome)
 		if rev.CopyOf != 0 {
 			line += fmt.Sprintf(" copy of %d", rev.CopyOf)
@@ -116,9 +112,7 @@ func TestHistoryIsBounded(t *testing.T) {
 	w.deploy(svc)
 	w.wantSettled(svc.ID, 1)
 	want := []string{"5 SUPERSEDED", "6 SUPERSEDED", "9 ROLLED_BACK", "10 ROLLED_BACK", "11 ROLLED_BACK", "12 DEPLOYED"}
-	if diff := cmp.Diff(want, w.outcomes(svc.ID)); diff != "" {
-		t.Errorf("history (-want +got):\n%s", diff)
-	}
+	w.until(func() bool { return cmp.Diff(want, w.outcomes(svc.ID)) == "" }, "the history is %v", want)
 	if _, _, err := w.plane.RollbackService(t.Context(), w.scope, svc.ARN().String(), 2); apron.KindOf(err) != apron.Invalid {
 		t.Errorf("rollback to a forgotten revision: %v", err)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"apron"
 	"apron/logs"
@@ -26,7 +25,7 @@ func (d *deployer) rollout(end endFunc) operation.Plan {
 		},
 		Undo: []operation.Step{
 			{Name: "revert", Run: d.revert},
-			{Name: "discard", Run: d.discard, Timeout: discardTimeout},
+			{Name: "discard", Run: d.discard},
 		},
 		End:      end,
 		Rollback: hasPrevious,
@@ -48,9 +47,6 @@ func hasPrevious(ctx context.Context, tx *store.Tx, op apron.Operation) (bool, e
 
 // endFunc is operation.Plan.End.
 type endFunc = func(ctx context.Context, tx *store.Tx, op apron.Operation, ok bool) error
-
-// discardTimeout leaves room for draining a revision that had already been sent requests.
-const discardTimeout = 4 * time.Minute
 
 // resolve pins the image by content, so that moving the tag later changes nothing. A revision that
 // came with its image keeps the one that serves.
@@ -192,19 +188,18 @@ func (d *deployer) activate(ctx context.Context, id apron.ServiceID, rev apron.R
 	return nil
 }
 
-// retireTries is how often retiring is tried before the rest is left to the next rollout or start of
-// the server.
+// retireTries is how often retiring is tried before it is left to the end of the operation.
 const retireTries = 3
 
-// retire drains and removes what served before. The service has its new version by now, so whatever
-// goes wrong here does not turn the operation round.
+// retire makes certain that nothing that is to be retired is sent requests. The rest is the fleet's to
+// do, and no matter of the operation: the service has its new version, and what served before may take
+// its time to finish its requests and to end. As long as the operation lasts that is where it would go
+// back to; Fleet.Tidy, called at its end, retires it. Whatever goes wrong here does not turn the operation
+// round.
 func (d *deployer) retire(ctx context.Context, op apron.Operation) error {
 	svc, rev, err := d.revision(ctx, op)
 	if err == nil {
-		err = d.Fleet.Serve(ctx, svc, rev) // for certain: nothing that is retired may be sent requests
-	}
-	if err == nil {
-		err = d.Fleet.RetireOthers(ctx, op.Service, op.Revision)
+		err = d.Fleet.Serve(ctx, svc, rev)
 	}
 	overdue := errors.Is(ctx.Err(), context.DeadlineExceeded)
 	if err != nil && (op.Attempt >= retireTries || overdue) {
@@ -241,7 +236,15 @@ func (d *deployer) revert(ctx context.Context, op apron.Operation) error {
 	return d.activate(ctx, op.Service, back)
 }
 
-// discard removes what the failed rollout has left in the engine.
+// discard has what the failed rollout has left in the engine removed: it may have requests to answer
+// still, and take its time to end, but nothing waits for it. If going back was given up it is what serves.
 func (d *deployer) discard(ctx context.Context, op apron.Operation) error {
-	return d.Fleet.Retire(ctx, op.Revision)
+	svc, err := d.Store.Service(ctx, op.Service)
+	if err != nil {
+		return fmt.Errorf("read service: %w", err)
+	}
+	if svc.Active != op.Revision {
+		d.Fleet.Discard(op.Revision)
+	}
+	return nil
 }

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -118,32 +119,37 @@ func TestBoto3(t *testing.T) {
 	}
 }
 
-// TestTerraform applies, plans without changes, and destroys aws_apprunner_service.
-func TestTerraform(t *testing.T) {
+// terraformPlugins returns where Terraform's AWS provider is, and ends a test that cannot do without.
+func terraformPlugins(t *testing.T) string {
+	t.Helper()
 	needCommand(t, "terraform")
-	plugins := os.Getenv("APRON_TF_PLUGINS")
-	if plugins == "" {
-		plugins = "/opt/tf-plugins"
-	}
+	plugins := cmp.Or(os.Getenv("APRON_TF_PLUGINS"), "/opt/tf-plugins")
 	if _, err := os.Stat(plugins); err != nil {
 		skip(t, "Terraform's AWS provider is not in "+plugins+" (APRON_TF_PLUGINS)")
 	}
-	h := newHome(t)
-	image := h.push(t)
+	return plugins
+}
+
+// terraform returns what runs Terraform's commands on the file, with the endpoint and the variable set.
+func (h *home) terraform(t *testing.T, plugins, file, variable string) (tf func(command string, args ...string)) {
+	t.Helper()
 	dir := t.TempDir()
-	main, err := os.ReadFile("testdata/service.tf")
-	if err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "main.tf"), must(t, os.ReadFile, file), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "main.tf"), main, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	vars := []string{"-var", "endpoint=http://" + h.local.Listen, "-var", "image=" + image, "-input=false", "-no-color"}
-	tf := func(command string, args ...string) {
+	h.run(t, dir, "terraform", "init", "-plugin-dir="+plugins, "-input=false", "-no-color")
+	vars := []string{"-var", "endpoint=http://" + h.local.Listen, "-var", variable, "-input=false", "-no-color"}
+	return func(command string, args ...string) {
 		t.Helper()
 		h.run(t, dir, "terraform", append(append([]string{command}, args...), vars...)...)
 	}
-	h.run(t, dir, "terraform", "init", "-plugin-dir="+plugins, "-input=false", "-no-color")
+}
+
+// TestTerraform applies, plans without changes, and destroys aws_apprunner_service.
+func TestTerraform(t *testing.T) {
+	plugins := terraformPlugins(t)
+	h := newHome(t)
+	tf := h.terraform(t, plugins, "testdata/service.tf", "image="+h.push(t))
 	tf("apply", "-auto-approve")
 	// -detailed-exitcode: 2 when there is a difference, which run takes for a failure.
 	tf("plan", "-detailed-exitcode")

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 
@@ -52,11 +53,13 @@ func TestRollbackNeedsNoRegistry(t *testing.T) {
 	}
 	h.updated(t, svc, image, map[string]string{"MODE": "exit", "CODE": "9"})
 	h.unpush(t)
-	if left := h.instances(t); len(left) != 1 {
-		t.Errorf("%d instances run, want 1", len(left))
-	}
+	eventually(t, "what does not serve to be gone", func() bool { return len(h.instances(t)) == 1 })
 	down(t, h.data)
 	h.start(t)
+	eventually(t, "the service to be back", func() bool {
+		status, _, err := h.get(t.Context(), svc, "/")
+		return err == nil && status == http.StatusOK
+	})
 
 	tr := h.traffic(t, svc, 2)
 	if _, number, err := h.local.Rollback(t.Context(), aws.ToString(svc.ServiceArn), 1); err != nil || number != 1 {

@@ -79,9 +79,7 @@ func TestFailureIsHonest(t *testing.T) {
 			if ops := h.operations(t, svc); len(ops) != 1 || ops[0].Status != types.OperationStatusFailed {
 				t.Errorf("operations: %+v", ops)
 			}
-			if left := h.instances(t); len(left) != 0 {
-				t.Errorf("instances are left: %q", left)
-			}
+			eventually(t, "what failed to be gone", func() bool { return len(h.instances(t)) == 0 })
 			if gone := h.remove(t, svc); gone.Status != types.ServiceStatusDeleted {
 				t.Errorf("after delete: %s", gone.Status)
 			}

@@ -413,29 +413,12 @@ func (h *home) testCodeWithBoto3(t *testing.T) {
 }
 
 func (h *home) testCodeWithTerraform(t *testing.T) {
-	needCommand(t, "terraform")
-	plugins := os.Getenv("APRON_TF_PLUGINS")
-	if plugins == "" {
-		plugins = "/opt/tf-plugins"
-	}
-	if _, err := os.Stat(plugins); err != nil {
-		skip(t, "Terraform's AWS provider is not in "+plugins+" (APRON_TF_PLUGINS)")
-	}
+	plugins := terraformPlugins(t)
 	work := newWorkTree(t)
 	work.commit(map[string]string{"apprunner.yaml": nodeFile, "server.js": nodeServer("tf")})
 	push, url := h.repository("terraformed")
 	work.git("push", "--quiet", push, "main")
-	dir := t.TempDir()
-	text := must(t, os.ReadFile, "testdata/code.tf")
-	if err := os.WriteFile(filepath.Join(dir, "main.tf"), text, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	vars := []string{"-var", "endpoint=http://" + h.local.Listen, "-var", "repository=" + url, "-input=false", "-no-color"}
-	tf := func(command string, args ...string) {
-		t.Helper()
-		h.run(t, dir, "terraform", append(append([]string{command}, args...), vars...)...)
-	}
-	h.run(t, dir, "terraform", "init", "-plugin-dir="+plugins, "-input=false", "-no-color")
+	tf := h.terraform(t, plugins, "testdata/code.tf", "repository="+url)
 	tf("apply", "-auto-approve")
 	tf("plan", "-detailed-exitcode")
 	for _, name := range []string{"tf-by-file", "tf-by-api"} {

@@ -1,9 +1,11 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"apron"
@@ -11,8 +13,8 @@ import (
 )
 
 // drain waits until the requests the revision's instances still have are answered, but no longer
-// than one request may take. No route may name the revision.
-func (f *Fleet) drain(ctx context.Context, rev apron.RevisionID) error {
+// than one request may take, nor, once cut is closed, any longer at all. No route may name the revision.
+func (f *Fleet) drain(ctx context.Context, rev apron.RevisionID, cut <-chan struct{}) error {
 	if err := f.awaitSynced(ctx); err != nil {
 		return fmt.Errorf("drain revision %s: %w", rev, err)
 	}
@@ -28,8 +30,17 @@ func (f *Fleet) drain(ctx context.Context, rev apron.RevisionID) error {
 		return fmt.Errorf("drain revision %s: %w", rev, err)
 	}
 	limited, cancel := context.WithTimeout(ctx, limit)
+	var cutting sync.WaitGroup
+	defer cutting.Wait()
 	defer cancel()
-	err = f.cfg.Router.Drained(limited, ids)
+	cutting.Go(func() {
+		select {
+		case <-cut:
+			cancel()
+		case <-limited.Done():
+		}
+	})
+	err = f.drained(limited, ids)
 	if err != nil && ctx.Err() != nil {
 		return fmt.Errorf("drain revision %s: %w", rev, err)
 	}
@@ -39,8 +50,17 @@ func (f *Fleet) drain(ctx context.Context, rev apron.RevisionID) error {
 	return nil
 }
 
-// longestDrain leaves an operation the time for everything else.
-const longestDrain = 8 * time.Minute
+// drained returns when none of the instances has a request in flight. A router that outlived the last
+// control plane may not know yet that none are sent there.
+func (f *Fleet) drained(ctx context.Context, ids []apron.InstanceID) error {
+	f.mu.Lock()
+	generation := f.wanted
+	f.mu.Unlock()
+	if err := f.awaitPublished(ctx, generation); err != nil {
+		return err
+	}
+	return f.cfg.Router.Drained(ctx, ids)
+}
 
 // drainLimit is how long a request to the revision's instances may still take: the service's own limit,
 // if it has one, else the drain timeout.
@@ -57,10 +77,7 @@ func (f *Fleet) drainLimit(ctx context.Context, id apron.RevisionID) (time.Durat
 		return 0, err
 	}
 	options, err := f.options(ctx, svc)
-	if err != nil || options.route.RequestTimeout == 0 {
-		return f.cfg.DrainTimeout, err
-	}
-	return min(options.route.RequestTimeout, longestDrain), nil
+	return cmp.Or(options.route.RequestTimeout, f.cfg.DrainTimeout), err
 }
 
 // awaitSynced returns when the engine has reported every instance there was. Before that, an

@@ -1,6 +1,7 @@
 package fleet_test
 
 import (
+	"context"
 	"net/http"
 	"testing"
 	"time"
@@ -60,4 +61,33 @@ func TestDrainIsBoundedByTheRequestTimeout(t *testing.T) {
 			<-answer
 		})
 	}
+}
+
+// A request that may take long keeps its instance for as long, unless an operation waits.
+func TestLastDrainBoundsOperations(t *testing.T) {
+	w := newWorld(t)
+	w.boot(fast(w.memory), func(cfg *fleet.Config) { cfg.DrainTimeout, cfg.LastDrain = time.Millisecond, 50*time.Millisecond })
+	v := w.visits("web")
+	svc, old := w.serving("web")
+	w.tx(func(tx *store.Tx) error {
+		return tx.PutTags(t.Context(), svc.ARN(), []apron.Tag{{Key: "apron:request-timeout", Value: "24h"}})
+	})
+	w.begin(v, svc)
+	w.outcome(apron.RevisionSuperseded, old.ID)
+	next := w.revision(svc, "web-2", "other")
+	w.start(next)
+	w.must(w.fleet.Serve(t.Context(), svc, next))
+	w.record(&svc, apron.ServiceRunning, next.ID, "")
+	w.fleet.Tidy(svc.ID)
+	select {
+	case <-time.After(150 * time.Millisecond): // three times what an operation would have waited
+	case got := <-v.answered:
+		t.Errorf("the request was answered %q", got)
+	}
+	w.wantAsked(map[apron.RevisionID]int{old.ID: 1})
+	retired := make(chan error, 1)
+	go func() { retired <- w.fleet.RetireAll(context.WithoutCancel(t.Context()), svc.ID) }()
+	w.until(func() bool { _, n, _ := w.memory.Asked(old.ID); return n == 0 }, "the instance is told to stop")
+	w.finish(v)
+	w.must(<-retired)
 }

@@ -44,6 +44,9 @@ type Config struct {
 	// DrainTimeout is how long a retired instance may take to finish its requests. 0: 120 seconds,
 	// App Runner's limit for one request.
 	DrainTimeout time.Duration
+	// LastDrain is how long an operation that ends when nothing runs any more waits for requests, however
+	// long they may take. 0: 8 minutes.
+	LastDrain time.Duration
 	// Revisions is how many revisions of each service that have served are kept with their images, the
 	// one that serves included, so that they can be gone back to. 0: 20.
 	Revisions int
@@ -53,10 +56,9 @@ type Config struct {
 type Fleet struct {
 	cfg      Config
 	restored chan struct{} // closed by Restore
-	// The three below are written by Restore before it closes restored, and read by tidy after.
-	orphans []apron.RevisionID // revisions in the engine that nobody wants
-	shelved []apron.RevisionID // revisions in the engine that are kept, but not to run
-	lost    []lost             // revisions the engine could not be asked to run
+	// The two below are written by Restore before it closes restored, and read by mend after.
+	paused []apron.RevisionID // revisions in the engine that paused services keep
+	lost   []lost             // revisions the engine could not be asked to run
 
 	// mu guards the fields below. It is never held while calling the engine or the router.
 	mu        sync.Mutex
@@ -69,6 +71,9 @@ type Fleet struct {
 	stale     map[apron.ServiceID]bool            // services whose options are to be read again
 	started   map[apron.RevisionID]bool           // revisions that instances were asked for since Restore
 	stopping  apron.RevisionID                    // revision that stopIdle deals with; empty: none
+	untidy    map[apron.ServiceID]bool            // services of which something may have to be retired
+	retiring  map[apron.RevisionID]*retirement    // retirements that are not over
+	queue     []*retirement                       // those of them that have yet to begin
 }
 
 // serving is one service's route in the making.
@@ -87,6 +92,9 @@ func New(cfg Config) *Fleet {
 	if cfg.DrainTimeout == 0 {
 		cfg.DrainTimeout = 120 * time.Second
 	}
+	if cfg.LastDrain == 0 {
+		cfg.LastDrain = 8 * time.Minute
+	}
 	if cfg.Revisions == 0 {
 		cfg.Revisions = 20
 	}
@@ -97,6 +105,8 @@ func New(cfg Config) *Fleet {
 		serving:   map[apron.ServiceID]*serving{},
 		stale:     map[apron.ServiceID]bool{},
 		started:   map[apron.RevisionID]bool{},
+		untidy:    map[apron.ServiceID]bool{},
+		retiring:  map[apron.RevisionID]*retirement{},
 		changed:   make(chan struct{}),
 	}
 }
@@ -108,7 +118,9 @@ func (f *Fleet) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return f.cfg.Engine.Watch(ctx, f.sync, f.observe) })
 	g.Go(func() error { return f.publish(ctx) })
-	g.Go(func() error { return f.tidy(ctx) })
+	g.Go(func() error { return f.mend(ctx) })
+	g.Go(func() error { return f.tidyUp(ctx) })
+	g.Go(func() error { return f.carryOut(ctx) })
 	g.Go(func() error { return f.refresh(ctx) })
 	err := g.Wait()
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
@@ -190,19 +202,6 @@ func (f *Fleet) Withdraw(ctx context.Context, id apron.ServiceID) error {
 	generation := f.wanted
 	f.mu.Unlock()
 	return f.awaitPublished(ctx, generation)
-}
-
-// Retire waits until the requests the revision's instances still have are answered, but no longer
-// than the drain timeout, then removes its instances and image. The revision must not be serving.
-func (f *Fleet) Retire(ctx context.Context, rev apron.RevisionID) error {
-	if err := f.drain(ctx, rev); err != nil {
-		return err
-	}
-	if err := f.cfg.Engine.Remove(ctx, rev); err != nil {
-		return fmt.Errorf("remove revision %s: %w", rev, err)
-	}
-	f.forget(rev)
-	return nil
 }
 
 // Instances returns the instances of a revision as the engine last reported them.

@@ -32,9 +32,9 @@ func TestFailingInstanceLeavesTheRoute(t *testing.T) {
 	}, "it is back with its new address")
 }
 
-// Retire waits for what a revision is still answering, also when it had to find its instances
-// again after a restart.
-func TestRetireDrainsAfterARestart(t *testing.T) {
+// What nobody wants any more is not removed before it has answered, also when its instances have to be
+// found again after a restart.
+func TestRestoreDrainsWhatNobodyWants(t *testing.T) {
 	arrived, release := make(chan struct{}), make(chan struct{})
 	w := newWorld(t)
 	w.memory.Image("web", enginetest.Behaviour{Handler: http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
@@ -52,28 +52,22 @@ func TestRetireDrainsAfterARestart(t *testing.T) {
 	next := w.revision(svc, "web-2", "other")
 	w.start(next)
 	w.must(w.fleet.Serve(t.Context(), svc, next))
-	w.record(&svc, apron.ServiceOperationInProgress, next.ID, old.ID)
+	w.record(&svc, apron.ServiceRunning, next.ID, "")
 
 	slow := &slowEngine{Memory: w.memory, open: make(chan struct{}), proven: make(chan struct{})}
 	close(slow.proven)
 	w.boot(slow, nil)
-	retired := make(chan error, 1)
-	go func() { retired <- w.fleet.RetireOthers(t.Context(), svc.ID, next.ID) }()
 	close(slow.open)
 	w.until(func() bool { return len(w.fleet.Instances(old.ID)) == 1 }, "the old instance is found")
-	select {
-	case err := <-retired:
-		t.Errorf("retired with a request in flight: %v", err)
-	default:
+	w.fleet.Tidy(svc.ID) // twice is once
+	if _, n, ok := w.memory.Asked(old.ID); !ok || n != 1 {
+		t.Error("retired with a request in flight")
 	}
 	close(release)
 	if got := <-answer; got != "done" {
 		t.Errorf("the request was answered %q", got)
 	}
-	w.must(<-retired)
-	if got, _ := w.memory.Revisions(t.Context()); !slices.Equal(got, []apron.RevisionID{next.ID}) {
-		t.Errorf("the engine has %v, want %s", got, next.ID)
-	}
+	w.engineHas(next.ID)
 }
 
 func TestDrainEndsAtItsLimit(t *testing.T) {

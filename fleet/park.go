@@ -5,33 +5,60 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"apron"
 	"apron/store"
 )
 
 // Park drains the revision's instances as Retire does and stops them, but keeps its image, so that
-// Provision starts it again without the registry. It returns when none of them is left. The
-// revision must not be serving; one the engine does not have is parked already.
+// Provision starts it again without the registry. It returns when nothing of the service runs any more,
+// what an earlier operation has left to be retired included. The revision must not be serving; one the
+// engine does not have is parked already.
 func (f *Fleet) Park(ctx context.Context, rev apron.Revision) error {
-	prepared, err := f.cfg.Engine.Revisions(ctx)
+	if err := f.awaitSynced(ctx); err != nil {
+		return fmt.Errorf("park revision %s: %w", rev.ID, err)
+	}
+	others, err := f.tidyService(ctx, rev.Service)
 	if err != nil {
-		return fmt.Errorf("list revisions in the engine: %w", err)
+		return err
 	}
-	if !slices.Contains(prepared, rev.ID) {
-		return nil
-	}
-	svc, err := f.cfg.Store.Service(ctx, rev.Service)
+	present, err := f.present(ctx, rev.Service)
 	if err != nil {
-		return fmt.Errorf("read service of revision %s: %w", rev.ID, err)
+		return err
 	}
-	return f.shelve(ctx, svc, rev)
+	if slices.ContainsFunc(present, func(r apron.Revision) bool { return r.ID == rev.ID }) {
+		svc, err := f.cfg.Store.Service(ctx, rev.Service)
+		if err != nil {
+			return fmt.Errorf("read service of revision %s: %w", rev.ID, err)
+		}
+		if err := f.shelveSoon(ctx, svc, rev); err != nil {
+			return err
+		}
+	}
+	for _, r := range others {
+		if r.rev == rev.ID {
+			continue
+		}
+		if err := f.awaitRetired(ctx, r); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// shelve is Park of a revision that the engine has.
-func (f *Fleet) shelve(ctx context.Context, svc apron.Service, rev apron.Revision) error {
+// shelveSoon is shelve for those who wait: no request takes longer than LastDrain.
+func (f *Fleet) shelveSoon(ctx context.Context, svc apron.Service, rev apron.Revision) error {
+	cut := make(chan struct{})
+	limit := time.AfterFunc(f.cfg.LastDrain, func() { close(cut) })
+	defer limit.Stop()
+	return f.shelve(ctx, svc, rev, cut)
+}
+
+// shelve drains and stops a revision that the engine has, and keeps its image. cut is drain's.
+func (f *Fleet) shelve(ctx context.Context, svc apron.Service, rev apron.Revision, cut <-chan struct{}) error {
 	f.reserve(ctx, spec(svc, rev)) // none: it does not serve
-	if err := f.drain(ctx, rev.ID); err != nil {
+	if err := f.drain(ctx, rev.ID, cut); err != nil {
 		return err
 	}
 	if err := f.cfg.Engine.Scale(ctx, spec(svc, rev), 0); err != nil {
@@ -43,13 +70,12 @@ func (f *Fleet) shelve(ctx context.Context, svc apron.Service, rev apron.Revisio
 	return nil
 }
 
-// stopShelved stops what runs of the revisions that takeStock found to be kept without running: an
-// operation could not stop it.
-func (f *Fleet) stopShelved(ctx context.Context) error {
+// stopPaused stops what runs of services that are paused: the operation could not stop it.
+func (f *Fleet) stopPaused(ctx context.Context) error {
 	if err := f.awaitSynced(ctx); err != nil {
 		return err
 	}
-	for _, id := range f.shelved {
+	for _, id := range f.paused {
 		if len(f.Instances(id)) == 0 {
 			continue
 		}
@@ -86,17 +112,17 @@ func (f *Fleet) stopIdle(ctx context.Context, id apron.RevisionID) error {
 	if err != nil {
 		return err
 	}
-	if svc.Status == apron.ServiceOperationInProgress || svc.Active == id && svc.Status != apron.ServicePaused {
+	if svc.Status != apron.ServicePaused || svc.Active != id {
 		return nil
 	}
 	f.cfg.Log.Info("stopping a revision that does not serve", "service", svc.ID, "revision", id)
-	return f.shelve(ctx, svc, rev)
+	return f.shelveSoon(ctx, svc, rev)
 }
 
 // start has the engine keep n instances of the revision.
 func (f *Fleet) start(ctx context.Context, svc apron.Service, rev apron.Revision, n int) error {
 	err := f.await(ctx, func() bool {
-		if f.stopping == rev.ID {
+		if f.stopping == rev.ID || f.retiring[rev.ID] != nil {
 			return false
 		}
 		f.started[rev.ID] = true

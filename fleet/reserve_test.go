@@ -39,11 +39,10 @@ func TestReserveFollowsService(t *testing.T) {
 	w.start(next)
 	w.must(w.fleet.Serve(t.Context(), svc, next))
 	w.outcome(apron.RevisionSuperseded, first.ID)
-	w.must(w.fleet.RetireOthers(t.Context(), svc.ID, next.ID))
 	w.record(&svc, apron.ServiceRunning, next.ID, "")
-	if a, b := w.memory.Reserved(first.ID), w.memory.Reserved(next.ID); a != 0 || b != 2 {
-		t.Errorf("after a deployment %d of the old and %d of the new revision are in reserve, want 0 and 2", a, b)
-	}
+	w.fleet.Tidy(svc.ID)
+	w.wantReserved(first.ID, 0)
+	w.wantReserved(next.ID, 2)
 
 	w.tag(svc, "apron:prepared", "1")
 	w.fleet.Refresh(svc.ID)

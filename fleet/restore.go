@@ -11,7 +11,7 @@ import (
 
 // Restore brings the fleet back after a restart of the control plane: every service that was
 // serving serves again, with the instances that outlived it. Call it once, after Run has started
-// and before operations resume. Run then removes revisions nobody wants any more, and brings those
+// and before operations resume. Run then retires revisions nobody wants any more, and brings those
 // back whose images the engine has lost.
 //
 // A service's Active revision has the route. Its Candidate has it only if the router says so: then
@@ -41,40 +41,37 @@ func (f *Fleet) Restore(ctx context.Context) error {
 	return nil
 }
 
-// takeStock sorts what the engine has: what serves; what is kept, to go back to or because its service
-// has an operation in progress, whose steps know what to retire and drain it first; and what nobody
-// wants.
+// takeStock has everything retired that the engine has and nobody wants: what the last control plane had
+// begun to retire or did not come to. What a service still has a use for is looked at one by one, and not
+// touched while an operation deals with it.
 func (f *Fleet) takeStock(ctx context.Context, services []apron.Service) error {
-	kept, err := f.cfg.Store.KeptRevisions(ctx)
-	if err != nil {
-		return err
-	}
-	keep, busy := map[apron.RevisionID]bool{}, map[apron.RevisionID]bool{}
-	for _, id := range kept {
-		keep[id] = true
-	}
-	for _, svc := range services {
-		keep[svc.Active], keep[svc.Candidate] = true, true
-		busy[svc.Active] = svc.Status != apron.ServicePaused
-	}
-	// Listed now: a revision that appears later is not one that was left behind.
+	// Listed first: a revision that appears later is not one that was left behind.
 	there, err := f.cfg.Engine.Revisions(ctx)
 	if err != nil {
 		return fmt.Errorf("list revisions in the engine: %w", err)
 	}
+	kept, err := f.cfg.Store.KeptRevisions(ctx)
+	if err != nil {
+		return err
+	}
+	for _, svc := range services {
+		f.Tidy(svc.ID)
+		kept = append(kept, svc.Active, svc.Candidate)
+		if svc.Status == apron.ServicePaused && slices.Contains(there, svc.Active) {
+			f.paused = append(f.paused, svc.Active)
+		}
+	}
 	for _, id := range there {
-		switch {
-		case !keep[id]:
-			f.orphans = append(f.orphans, id)
-		case !busy[id]:
-			f.shelved = append(f.shelved, id)
+		if !slices.Contains(kept, id) {
+			f.cfg.Log.Info("removing a revision nobody wants", "revision", id)
+			f.Discard(id)
 		}
 	}
 	return nil
 }
 
-// tidy does what Restore found to do but nothing has to wait for.
-func (f *Fleet) tidy(ctx context.Context) error {
+// mend does what Restore found to do but nothing has to wait for.
+func (f *Fleet) mend(ctx context.Context) error {
 	select {
 	case <-f.restored:
 	case <-ctx.Done():
@@ -94,13 +91,7 @@ func (f *Fleet) tidy(ctx context.Context) error {
 			log.Error("the service cannot be brought back; deploy it again", "err", err)
 		}
 	}
-	for _, id := range f.orphans {
-		f.cfg.Log.Info("removing a revision nobody wants", "revision", id)
-		if err := f.cfg.Engine.Remove(ctx, id); err != nil && ctx.Err() == nil {
-			f.cfg.Log.Error("remove a revision nobody wants; the next start tries again", "revision", id, "err", err)
-		}
-	}
-	return f.stopShelved(ctx)
+	return f.stopPaused(ctx)
 }
 
 func (f *Fleet) restoreService(ctx context.Context, svc apron.Service, last apron.RouteTable) error {

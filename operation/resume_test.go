@@ -141,34 +141,43 @@ func TestSleep(t *testing.T) {
 	}
 }
 
-// A slow step keeps its lease for as long as it runs.
+// A slow step keeps its lease for as long as it runs, and so does one that undoes.
 func TestRenew(t *testing.T) {
-	storetest.EachDSN(t, func(t *testing.T, dsn string) {
-		s := storetest.OpenDSN(t, dsn)
-		queue(t, s)
-		j := &journal{}
-		const ttl = 2 * time.Second // long beside what a busy machine takes to renew
-		running := make(chan struct{})
-		h := start(t, s, operation.Plan{Steps: []operation.Step{
-			j.step("one", func(ctx context.Context, _ apron.Operation) error {
-				close(running)
-				timer := time.NewTimer(ttl + ttl/2) // without renewal the rival would have it
-				defer timer.Stop()
-				select {
-				case <-ctx.Done():
-					return context.Cause(ctx)
-				case <-timer.C:
-					return nil
+	for name, undo := range map[string]bool{"step": false, "undo": true} {
+		t.Run(name, func(t *testing.T) {
+			storetest.EachDSN(t, func(t *testing.T, dsn string) {
+				s := storetest.OpenDSN(t, dsn)
+				queue(t, s)
+				const ttl = 2 * time.Second // long beside what a busy machine takes to renew
+				j, running := &journal{}, make(chan struct{})
+				slow := j.step("slow", func(ctx context.Context, _ apron.Operation) error {
+					close(running)
+					timer := time.NewTimer(ttl + ttl/2) // without renewal the rival would have it
+					defer timer.Stop()
+					select {
+					case <-ctx.Done():
+						return context.Cause(ctx)
+					case <-timer.C:
+						return nil
+					}
+				})
+				plan := operation.Plan{Steps: []operation.Step{slow}}
+				if undo {
+					plan.Undo = plan.Steps
+					plan.Steps = []operation.Step{{Name: "fail", Run: func(context.Context, apron.Operation) error {
+						return apron.Faultf(apron.Invalid, "It exits.")
+					}}}
 				}
-			}),
-		}}, func(cfg *operation.Config) { cfg.LeaseTTL = ttl })
-		<-running
-		rival := start(t, storetest.OpenDSN(t, dsn), operation.Plan{Steps: []operation.Step{j.step("one", nil)}},
-			func(cfg *operation.Config) { cfg.Name = "rival" })
-		h.result(t)
-		rival.stop()
-		wantJournal(t, j, "one#1")
-	})
+				h := start(t, s, plan, func(cfg *operation.Config) { cfg.LeaseTTL = ttl })
+				<-running
+				rival := start(t, storetest.OpenDSN(t, dsn), operation.Plan{Steps: []operation.Step{j.step("rival", nil)}},
+					func(cfg *operation.Config) { cfg.Name = "rival" })
+				h.result(t)
+				rival.stop()
+				wantJournal(t, j, "slow#1")
+			})
+		})
+	}
 }
 
 // An operation queued by another process is run at once.

@@ -23,7 +23,7 @@ func (r *Runner) work(ctx context.Context, l store.Lease) {
 	renewed := make(chan struct{})
 	go func() {
 		defer close(renewed)
-		x.renew(ctx, stop, lose)
+		x.renew(ctx, l, stop, lose)
 	}()
 	steps, cancel := context.WithCancelCause(held)
 	leave := r.enter(held, l.Operation.ID, cancel)
@@ -80,13 +80,14 @@ func (r *Runner) enter(ctx context.Context, id apron.OperationID, cancel context
 }
 
 // renew keeps the lease until stop is closed, and calls lose with store.ErrLost when it cannot. It
-// goes on while the runner is being stopped, for the steps that take a while to return.
-func (x *execution) renew(ctx context.Context, stop <-chan struct{}, lose context.CancelCauseFunc) {
+// goes on while the runner is being stopped, for the steps that take a while to return. x.lease is for
+// who runs them to change.
+func (x *execution) renew(ctx context.Context, l store.Lease, stop <-chan struct{}, lose context.CancelCauseFunc) {
 	cfg := x.runner.cfg
 	every := cfg.LeaseTTL / 3
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
-	end := x.lease.Until
+	end := l.Until
 	for {
 		select {
 		case <-stop:
@@ -94,7 +95,7 @@ func (x *execution) renew(ctx context.Context, stop <-chan struct{}, lose contex
 		case <-ticker.C:
 		}
 		tctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), every)
-		until, err := cfg.Store.Renew(tctx, x.lease, cfg.LeaseTTL)
+		until, err := cfg.Store.Renew(tctx, l, cfg.LeaseTTL)
 		cancel()
 		switch {
 		case err == nil:

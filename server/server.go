@@ -257,7 +257,10 @@ func (cp *controlPlane) openAPI(hooks Hooks) {
 		}),
 		Name: cp.cfg.runnerName(), Parallel: cp.cfg.Operations, Log: cp.log.With("part", "operations"),
 		AfterStep: hooks.AfterStep,
-		Ended:     func(apron.Operation) { cp.control.OperationEnded() },
+		Ended: func(op apron.Operation) {
+			cp.fleet.Tidy(op.Service)
+			cp.control.OperationEnded()
+		},
 	})
 	cp.control = control.New(control.Config{
 		Store: cp.store, Domain: cp.cfg.Domain, Wake: cp.runner.Wake, Deadline: deploy.Deadline, BuildTime: cp.cfg.buildTime(), Retagged: cp.fleet.Refresh,

@@ -1,5 +1,6 @@
 // Command app is the application the end-to-end tests deploy. MODE says how it behaves: serve
-// (default), exit (ends at once with CODE after writing a line), hungry (takes all the memory there is), deaf (runs but never listens), astray (listens on another port), sick
+// (default), exit (ends at once with CODE after writing a line), stubborn (serves and does not end when
+// asked to, as Node.js does when it is the first process), hungry (takes all the memory there is), deaf (runs but never listens), astray (listens on another port), sick
 // (answers everything 503).
 package main
 
@@ -35,6 +36,8 @@ func main() {
 		for taken := [][]byte{}; ; {
 			taken = append(taken, bytes.Repeat([]byte{1}, 16<<20))
 		}
+	case "stubborn":
+		serve(context.WithoutCancel(ctx))
 	case "astray":
 		_ = os.Setenv("PORT", "9090")
 		serve(ctx)
@@ -61,6 +64,7 @@ func serve(ctx context.Context) {
 	})
 	mux.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) {
 		d, _ := time.ParseDuration(r.URL.Query().Get("for"))
+		w.(http.Flusher).Flush() // tells the client that the request has arrived
 		select {
 		case <-time.After(d):
 			fmt.Fprintln(w, "version="+os.Getenv("VERSION"), "at last")
