@@ -1,6 +1,7 @@
 package containerd_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -79,6 +80,20 @@ func TestReserve(t *testing.T) {
 	r.noneLeft(t, w, spec.Revision)
 }
 
+// successor waits until another instance than this one is ready.
+func successor(t testing.TB, w *enginetest.Watcher, was apron.InstanceID) apron.Instance {
+	t.Helper()
+	var found apron.Instance
+	w.Until(t, "a successor", func(all []apron.Instance) bool {
+		at := slices.IndexFunc(all, func(i apron.Instance) bool { return i.ID != was && i.State == apron.InstanceReady })
+		if at >= 0 {
+			found = all[at]
+		}
+		return at >= 0
+	})
+	return found
+}
+
 // An instance whose process ends is replaced by one of the reserve, which is made up for.
 func TestSuccessor(t *testing.T) {
 	r := newRig(t)
@@ -91,12 +106,13 @@ func TestSuccessor(t *testing.T) {
 	cl := r.client(t)
 	r.reserved(t, cl, 1)
 	kill(t, r.pid(t, first.ID))
-	w.Failed(t, spec.Revision, apron.InstanceFailed, func(f apron.Failure) bool { return f.Exited })
-	second := w.Ready(t, spec.Revision, 1)[0]
-	if second.ID == first.ID {
-		t.Error("the instance was started again with another one in reserve")
-	}
+	second := successor(t, w, first.ID)
 	mustGet(t, second, "/")
+	if !slices.ContainsFunc(w.History(first.ID), func(i apron.Instance) bool {
+		return i.State == apron.InstanceFailed && i.Failure != nil && i.Failure.Exited
+	}) {
+		t.Errorf("nobody was told why: %+v", w.History(first.ID))
+	}
 	r.reserved(t, cl, 1)
 	// Scale knows that it is one, and the next driver too.
 	if err := r.driver.Scale(t.Context(), spec, 1); err != nil {
