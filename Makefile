@@ -25,6 +25,8 @@ endif
 # go test -timeout is per package; the longest are those that build images and kill processes.
 TEST_TIMEOUT ?= 15m
 TEST ?= ./...
+# What test-vm runs of the engine's tests; empty: all with KVM, those of the kernel's limits without.
+TEST_RUN ?=
 FUZZ_TIME ?= 1m
 BENCH ?= .
 BENCH_TIME ?= 1s
@@ -57,6 +59,10 @@ build: need-build ## build bin/apron with runc and the containerd shim inside
 .PHONY: test
 test: need-test build ## run all tests, race detector on (TEST=./store/... for some)
 	APRON_BIN=$(CURDIR)/bin/apron .ci/with-postgres $(GO) test -race -timeout $(TEST_TIMEOUT) $(TEST)
+
+.PHONY: test-vm
+test-vm: need-vm build ## run the engine's tests on Debian's kernel, in a virtual machine (TEST_RUN=regexp)
+	@.ci/vm '$(TEST_RUN)'
 
 .PHONY: bench
 bench: need-bench build ## run all benchmarks, one package at a time (BENCH=regexp TEST=./router/...)
@@ -122,8 +128,8 @@ generate: ## run go generate
 clean: ## remove what make built; the Go caches stay
 	rm -rf bin $(CACHE) engine/containerd/embed/bin/{*.zst,.stamp}
 
-.PHONY: need-build need-test need-bench
-need-build need-test need-bench: need-%:
+.PHONY: need-build need-test need-bench need-vm
+need-build need-test need-bench need-vm: need-%:
 	@.ci/need $*
 
 $(LINT):

@@ -40,7 +40,7 @@ func CanRun(dir string) error {
 
 // Examine looks at everything instances need on this machine. It changes nothing that outlives it.
 func Examine(ctx context.Context, dir string) []Check {
-	return append(required(dir), optional(ctx)...)
+	return append(required(dir), optional(ctx, dir)...)
 }
 
 func required(dir string) []Check {
@@ -211,7 +211,7 @@ func checkSocketPath(dir string) Check {
 }
 
 // optional are the checks of what instances can do without.
-func optional(ctx context.Context) []Check {
+func optional(ctx context.Context, dir string) []Check {
 	var all []Check
 	if os.Geteuid() == 0 {
 		all = append(all, Check{
@@ -219,7 +219,7 @@ func optional(ctx context.Context) []Check {
 			Advice: "set the sysctl user.max_user_namespaces to 10000 or more; Linux 5.19 or newer",
 		}, checkSwap())
 	}
-	return append(all, checkResolvers(ctx), checkFirewall(), checkGVisor())
+	return append(all, checkQuota(dir), checkResolvers(ctx), checkFirewall(), checkGVisor())
 }
 
 func checkSwap() Check {
