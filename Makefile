@@ -30,6 +30,8 @@ TEST_TIMEOUT ?= 15m
 TEST ?= ./...
 # Only the engine's tests run gVisor.
 TEST_TOOLS = $(if $(or $(filter ./... ./engine/...,$(TEST)),$(findstring containerd,$(TEST))),$(RUNSC))
+# What test-vm runs of the engine's tests; empty: all with KVM, those of the kernel's limits without.
+TEST_RUN ?=
 FUZZ_TIME ?= 1m
 BENCH ?= .
 BENCH_TIME ?= 1s
@@ -62,6 +64,10 @@ build: need-build ## build bin/apron with runc and the containerd shim inside
 .PHONY: test
 test: need-test build $(TEST_TOOLS) ## run all tests, race detector on (TEST=./store/... for some)
 	APRON_BIN=$(CURDIR)/bin/apron APRON_RUNSC=$(RUNSC) .ci/with-postgres $(GO) test -race -timeout $(TEST_TIMEOUT) $(TEST)
+
+.PHONY: test-vm
+test-vm: need-vm build ## run the engine's tests on Debian's kernel, in a virtual machine (TEST_RUN=regexp)
+	@.ci/vm '$(TEST_RUN)'
 
 .PHONY: bench
 bench: need-bench build ## run all benchmarks, one package at a time (BENCH=regexp TEST=./router/...)
@@ -127,8 +133,8 @@ generate: ## run go generate
 clean: ## remove what make built; the Go caches stay
 	rm -rf bin $(CACHE) engine/containerd/embed/bin/{*.zst,.stamp}
 
-.PHONY: need-build need-test need-bench
-need-build need-test need-bench: need-%:
+.PHONY: need-build need-test need-bench need-vm
+need-build need-test need-bench need-vm: need-%:
 	@.ci/need $*
 
 $(LINT):

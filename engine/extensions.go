@@ -53,6 +53,7 @@ type Description struct {
 	Driver  string   // its name
 	Tier    string   // how instances are kept apart from each other and from the machine
 	Reasons []string // why the tier is not a better one; none: it is the best
+	Storage string   // how what instances write is kept within its limit; empty: nobody knows
 }
 
 // Describer is implemented by engines that do not work equally well on every machine.

@@ -58,6 +58,9 @@ func printServer(w *tabwriter.Writer, r *server.Live) {
 	for _, reason := range r.Engine.Reasons {
 		fmt.Fprintf(w, "\t-> %s\n", reason)
 	}
+	if r.Engine.Storage != "" {
+		fmt.Fprintf(w, "disk limit\tkept %s\n", r.Engine.Storage)
+	}
 	fmt.Fprintf(w, "services\t%s\n", counts(r.Services))
 	fmt.Fprintf(w, "instances\t%s\n", counts(r.Instances))
 }

@@ -1,12 +1,15 @@
 package containerd
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // cgroupV2 is the unified tree.
@@ -66,8 +69,8 @@ func (c cgroupV2) freeze(group string, frozen bool) error {
 func (c cgroupV2) make(group string, shares uint64) error {
 	at := c.root
 	for part := range strings.SplitSeq(strings.Trim(group, "/"), "/") {
-		for _, controller := range []string{"+cpu", "+memory", "+pids", "+io"} {
-			_ = writeControl(filepath.Join(at, "cgroup.subtree_control"), controller)
+		if err := c.enable(at); err != nil {
+			return err
 		}
 		at = filepath.Join(at, part)
 		if err := os.Mkdir(at, 0o755); err != nil && !os.IsExist(err) { //nolint:gosec // as every control group
@@ -75,6 +78,45 @@ func (c cgroupV2) make(group string, shares uint64) error {
 		}
 	}
 	return writeControl(filepath.Join(at, "cpu.weight"), strconv.FormatUint(weight(shares), 10))
+}
+
+// enable lets the controllers reach the groups below a directory. Memory comes first: a group that has
+// processes refuses it, and such a group that got the processor's controller before cannot be helped
+// by moving them away any more ("Threads").
+func (c cgroupV2) enable(at string) error {
+	for _, controller := range []string{"+memory", "+io", "+cpu", "+pids"} {
+		err := writeControl(filepath.Join(at, "cgroup.subtree_control"), controller)
+		if !errors.Is(err, unix.EBUSY) || at != c.root {
+			continue
+		}
+		// In a container the root is a group as others are, and holds the container's processes.
+		if err := c.vacate(); err != nil {
+			return err
+		}
+		_ = writeControl(filepath.Join(at, "cgroup.subtree_control"), controller)
+	}
+	return nil
+}
+
+// vacate moves the processes of the root into a group of their own below it: only groups without
+// processes can share out memory ("No Internal Process Constraint").
+func (c cgroupV2) vacate() error {
+	const home = "/init"
+	if err := os.Mkdir(filepath.Join(c.root, home), 0o755); err != nil && !os.IsExist(err) { //nolint:gosec // as every control group
+		return fmt.Errorf("make control group: %w", err)
+	}
+	for range 10 { // they start others meanwhile
+		pids, err := c.processes("/")
+		if err != nil || len(pids) == 0 {
+			return err
+		}
+		for _, pid := range pids {
+			if err := c.join(home, pid); err != nil && !errors.Is(err, unix.ESRCH) {
+				return fmt.Errorf("move process %d out of the control groups' root: %w", pid, err)
+			}
+		}
+	}
+	return nil
 }
 
 // weight is the same as shares on version 2's scale, as runtimes translate it: 1024 is 39.

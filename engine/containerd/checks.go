@@ -245,7 +245,7 @@ func optional(ctx context.Context, dir string) []Check {
 			Advice: "set the sysctl user.max_user_namespaces to 10000 or more; Linux 5.19 or newer",
 		}, checkSwap())
 	}
-	return append(all, checkResolvers(ctx), checkFirewall(), checkGVisor())
+	return append(all, checkQuota(dir), checkResolvers(ctx), checkFirewall(), checkGVisor())
 }
 
 // checkOverlay makes an overlay mount where the data directory is, or would be made.

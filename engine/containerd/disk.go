@@ -16,8 +16,8 @@ import (
 	"apron"
 )
 
-// How much an instance may write, and how often that is looked at. Quotas of the file system would be
-// exact, but need mount options that hardly any machine has.
+// How much an instance may write, and how often that is looked at where no quota of the file system
+// keeps it within that.
 const (
 	maxDiskBytes = 3 << 30 // App Runner's ephemeral storage
 	diskInterval = 2 * time.Second
@@ -63,7 +63,7 @@ func (d *Driver) checkDisks(ctx context.Context) {
 	}
 	for _, i := range d.all() {
 		dir, err := s.upper(ctx, i.id)
-		if err != nil || dir == "" {
+		if err != nil || dir == "" || s.bounded(dir) {
 			continue // it has no file system of its own at the moment, or the engine is away
 		}
 		if n := written(dir); n > d.cfg.DiskLimit {

@@ -194,6 +194,10 @@ func (d *Driver) Describe(ctx context.Context) (engine.Description, error) {
 	if s.snapshotter != overlayfs {
 		found.Reasons = append(found.Reasons, "overlay mounts do not work: every instance has a full copy of its image")
 	}
+	found.Storage = storageWatched
+	if s.quotas.inForce {
+		found.Storage = storageBounded
+	}
 	return found, nil
 }
 

@@ -159,9 +159,12 @@ func startDriver(t testing.TB, cfg containerd.Config) *driver {
 
 // newDir returns a data directory that is torn down after the test, with a path short enough for
 // sockets.
-func newDir(t testing.TB) string {
+func newDir(t testing.TB) string { t.Helper(); return newDirIn(t, "") }
+
+// newDirIn is newDir below a directory.
+func newDirIn(t testing.TB, parent string) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "apron")
+	dir, err := os.MkdirTemp(parent, "apron")
 	if err != nil {
 		t.Fatal(err)
 	}

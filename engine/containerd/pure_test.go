@@ -335,6 +335,54 @@ func TestFreeze(t *testing.T) {
 	}
 }
 
+// TestCgroupsInContainer has a root that is a group with a process in it, as a container's is.
+func TestCgroupsInContainer(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("control groups need root")
+	}
+	top := cgroupV2{cgroupRoot}
+	if _, err := os.Stat(cgroupRoot + "/cgroup.controllers"); err != nil {
+		t.Skip("the controllers are version 1's")
+	}
+	outer := fmt.Sprintf("/apron-container-%d", os.Getpid())
+	if err := top.make(outer, servicesShares); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("cat")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		in.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
+		}
+		if err := top.remove(outer); err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := top.join(outer, cmd.Process.Pid); err != nil {
+		t.Fatal(err)
+	}
+	inner := cgroupV2{cgroupRoot + outer}
+	if err := inner.make("/apron/build", buildShares); err != nil {
+		t.Fatal(err)
+	}
+	if err := inner.bound("/apron/build", 64<<20, 10); err != nil {
+		t.Error(err)
+	}
+	if err := inner.join("/apron/build", cmd.Process.Pid); err != nil {
+		t.Error(err)
+	}
+	if pids, err := inner.processes("/apron/build"); !cmp.Equal(pids, []int{cmd.Process.Pid}) || err != nil {
+		t.Errorf("processes %v, %v, want %d", pids, err, cmd.Process.Pid)
+	}
+}
+
 func testFreeze(t *testing.T, cg cgroups) {
 	group := fmt.Sprintf("/apron-freeze-%d", os.Getpid())
 	cmd := exec.Command("cat") // answers as long as it runs

@@ -28,6 +28,7 @@ type session struct {
 	spares      chan spare    // networks made in advance
 	pulls       *turns        // by image digest
 	rush        *rush
+	quotas      *quotas
 
 	noUserNamespaces error // why instances share the host's user ids; nil: each has its own
 }
@@ -60,6 +61,7 @@ func openSession(ctx context.Context, cfg Config, cl *client.Client, r *engine.R
 	if s.noUserNamespaces = s.tryUserNamespaces(ctx); s.noUserNamespaces != nil {
 		cfg.Log.Warn("instances have no user namespaces of their own here", "reason", s.noUserNamespaces)
 	}
+	s.quotas = openQuotas(cfg)
 	return s, nil
 }
 

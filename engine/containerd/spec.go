@@ -118,7 +118,7 @@ func (s *session) createContainer(ctx context.Context, img client.Image, id apro
 	if err != nil {
 		return fmt.Errorf("make container: %w", err)
 	}
-	return nil
+	return s.boundDisk(ctx, id)
 }
 
 // runtimeOptions says which runtime the shim drives. The pipes it makes for the output belong to the

@@ -147,6 +147,7 @@ func (s *session) sweepSnapshots(ctx context.Context, known map[apron.InstanceID
 	}
 	var errs []error
 	for _, name := range orphans {
+		s.unboundDisk(ctx, apron.InstanceID(name))
 		if err := sn.Remove(ctx, name); err != nil && !errdefs.IsNotFound(err) {
 			errs = append(errs, fmt.Errorf("remove root file system: %w", err))
 		}

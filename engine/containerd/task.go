@@ -131,6 +131,7 @@ func (s *session) resetRoot(ctx context.Context, id apron.InstanceID, ids idMap)
 	if err != nil {
 		return fmt.Errorf("read layers of image %s: %w", c.Image, err)
 	}
+	s.unboundDisk(ctx, id)
 	if err := sn.Remove(ctx, c.SnapshotKey); err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("remove root file system: %w", err)
 	}
@@ -144,7 +145,7 @@ func (s *session) resetRoot(ctx context.Context, id apron.InstanceID, ids idMap)
 	if err != nil {
 		return fmt.Errorf("make root file system: %w", err)
 	}
-	return nil
+	return s.boundDisk(ctx, id)
 }
 
 // label records on the container what the next driver must know of the process.
@@ -176,6 +177,7 @@ func (s *session) dropContainer(ctx context.Context, id apron.InstanceID) error 
 	if err := s.removeTask(ctx, id); err != nil {
 		return err
 	}
+	s.unboundDisk(ctx, id)
 	c, err := s.client.LoadContainer(ctx, string(id))
 	switch {
 	case errdefs.IsNotFound(err):
