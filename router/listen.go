@@ -85,9 +85,10 @@ func (l listeners) serve(ctx context.Context, successor <-chan struct{}, cfg Con
 	})
 
 	g, accepting := errgroup.WithContext(ctx)
+	open, end := context.WithCancel(accepting)
 	start := func(ln net.Listener, config *tls.Config) {
 		if ln != nil {
-			g.Go(func() error { return r.accept(ln, config) })
+			g.Go(func() error { return r.accept(open, ln, config) })
 		}
 	}
 	start(l.http, nil)
@@ -97,6 +98,7 @@ func (l listeners) serve(ctx context.Context, successor <-chan struct{}, cfg Con
 		case <-successor:
 		case <-accepting.Done():
 		}
+		end()
 		l.close()
 		return nil
 	})

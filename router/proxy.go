@@ -185,7 +185,9 @@ func (p *proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 			}
 			return nil, err
 		}
-		at.backend.connectFailed(time.Now())
+		if !short(err) {
+			at.backend.connectFailed(time.Now())
+		}
 		p.release(x)
 		x.tried = append(x.tried, at.backend.target)
 		next, again := x.acquire(req.Context())
