@@ -16,6 +16,7 @@ import (
 const (
 	maxHeaderBytes  = 64 << 10 // of a request
 	maxHTTP2Streams = 250      // per connection
+	maxHTTP2Frame   = 16 << 10 // bytes a user may send as one; the least RFC 9113 section 6.5.2 allows
 	// bodySlack and answerSlack let the router's own limit end a request first, with an answer. They
 	// unblock a read from, and a write to, a client that has stopped.
 	bodySlack   = time.Second

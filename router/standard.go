@@ -30,7 +30,7 @@ func newStandard(base context.Context, cfg Config, r *relay) *standard {
 		ReadHeaderTimeout:            cfg.HeaderLimit,
 		IdleTimeout:                  cfg.IdleLimit,
 		MaxHeaderBytes:               maxHeaderBytes,
-		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: maxHTTP2Streams},
+		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: maxHTTP2Streams, MaxReadFrameSize: maxHTTP2Frame},
 		Protocols:                    new(http.Protocols),
 		BaseContext:                  func(net.Listener) context.Context { return base },
 		ErrorLog:                     slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
