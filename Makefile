@@ -16,6 +16,8 @@ VERSION ?= $(shell $(GIT) describe --tags --always --dirty 2>/dev/null || echo u
 CACHE := $(CURDIR)/.cache
 LINT_VERSION := v2.15.0
 LINT := $(CACHE)/bin/golangci-lint-$(LINT_VERSION)
+H2SPEC_VERSION := v2.2.1
+H2SPEC := $(CACHE)/bin/h2spec-$(H2SPEC_VERSION)
 
 # Where up and down keep everything, if not in the default place: make up DATA=DIR.
 ifdef DATA
@@ -55,8 +57,8 @@ build: need-build ## build bin/apron with runc and the containerd shim inside
 	$(GO) build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION)" -o bin/apron ./cmd/apron
 
 .PHONY: test
-test: need-test build ## run all tests, race detector on (TEST=./store/... for some)
-	APRON_BIN=$(CURDIR)/bin/apron .ci/with-postgres $(GO) test -race -timeout $(TEST_TIMEOUT) $(TEST)
+test: need-test build $(H2SPEC) ## run all tests, race detector on (TEST=./store/... for some)
+	APRON_BIN=$(CURDIR)/bin/apron APRON_H2SPEC=$(H2SPEC) .ci/with-postgres $(GO) test -race -timeout $(TEST_TIMEOUT) $(TEST)
 
 .PHONY: bench
 bench: need-bench build ## run all benchmarks, one package at a time (BENCH=regexp TEST=./router/...)
@@ -132,6 +134,13 @@ $(LINT):
 	@rm -f $(CACHE)/bin/golangci-lint $(CACHE)/bin/golangci-lint-v*
 	GOBIN=$(CACHE)/bin $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 	@mv $(CACHE)/bin/golangci-lint $@
+
+$(H2SPEC):
+	@echo "building h2spec $(H2SPEC_VERSION) into .cache/bin, for the tests of the router"
+	@mkdir -p $(@D)
+	@rm -f $(CACHE)/bin/h2spec $(CACHE)/bin/h2spec-v*
+	GOBIN=$(CACHE)/bin $(GO) install github.com/summerwind/h2spec/cmd/h2spec@$(H2SPEC_VERSION)+incompatible
+	@mv $(CACHE)/bin/h2spec $@
 
 .PHONY: help
 help: ## list the targets
