@@ -42,6 +42,8 @@ type bench struct {
 	addrs  router.Addresses
 	http   *http.Client
 	stop   func() error // ends the router
+
+	forsake func() error // ends client
 }
 
 // start runs a router in a new data directory.
@@ -49,7 +51,7 @@ func start(t testing.TB, change func(*router.Config)) *bench {
 	t.Helper()
 	b := newBench(t, change)
 	b.run()
-	b.client, _ = b.connect(router.ClientConfig{})
+	b.client, b.forsake = b.connect(router.ClientConfig{})
 	b.learnAddresses()
 	return b
 }
