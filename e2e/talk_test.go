@@ -190,6 +190,7 @@ func (c talk) webSocket(t *testing.T) {
 	}
 	defer dialed.CloseIdleConnections()
 	for _, scheme := range []string{"ws://", "wss://"} {
+		//nolint:bodyclose // websocket.Dial: the body is never the caller's to close
 		ws, _, err := websocket.Dial(ctx, scheme+c.host+"/socket", &websocket.DialOptions{HTTPClient: &http.Client{Transport: dialed}})
 		if err != nil {
 			t.Fatal(err)

@@ -2,6 +2,7 @@ package router
 
 import (
 	"context"
+	"errors"
 	"net"
 	"sync"
 	"time"
@@ -59,16 +60,18 @@ func (e *elder) publish(table apron.RouteTable) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), elderLimit)
 	defer cancel()
-	published := make(chan error, 1)
-	go func() { published <- e.client.Publish(ctx, table) }()
-	select {
-	case err := <-published:
-		if err != nil {
+	published := make(chan struct{})
+	go func() {
+		defer close(published)
+		if err := e.client.Publish(ctx, table); err != nil && !errors.Is(err, context.Canceled) {
 			e.control.log.Warn("the router before this one goes on with its routes", "err", err)
 		}
+	}()
+	select {
+	case <-published:
 	case <-e.gone:
 		cancel()
-		_ = <-published // it is nobody's any more
+		<-published
 	}
 }
 

@@ -14,8 +14,6 @@ import (
 )
 
 // h2specPasses are the cases whose demands are not met, on purpose or by net/http, and why that is well.
-//
-//nolint:gochecknoglobals // a constant
 var h2specPasses = map[string]string{
 	"Sends invalid connection preface":                                                             "without TLS it is HTTP/1, and answered 400 as such",
 	"Sends multiple values of SETTINGS_INITIAL_WINDOW_SIZE":                                        "a frame that sets the same twice ends the connection",

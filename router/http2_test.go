@@ -90,7 +90,7 @@ func h2Users(t *testing.T, secure bool, change func(*router.Config)) (open func(
 			t.Fatal(err)
 		}
 		if secure {
-			config := &tls.Config{ServerName: "web.example.com", InsecureSkipVerify: true, NextProtos: []string{"h2"}} //nolint:gosec // its own certificate
+			config := &tls.Config{ServerName: "web.example.com", InsecureSkipVerify: true, NextProtos: []string{"h2"}}
 			conn = tls.Client(conn, config)
 		}
 		t.Cleanup(func() { _ = conn.Close() })
