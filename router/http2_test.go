@@ -634,7 +634,6 @@ func TestHTTP2Floods(t *testing.T) {
 	for name, send := range map[string]func(f *http2.Framer, piece string) error{
 		"a field block without an end": func(f *http2.Framer, piece string) error { return f.WriteContinuation(1, false, []byte(piece)) },
 		"pings":                        func(f *http2.Framer, _ string) error { return f.WritePing(false, [8]byte{}) },
-		"settings":                     func(f *http2.Framer, _ string) error { return f.WriteSettings() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			u := connect(t)
