@@ -19,6 +19,8 @@ LINT := $(CACHE)/bin/golangci-lint-$(LINT_VERSION)
 # gVisor has no releases that Go knows; this is its branch go, which go install can build.
 GVISOR_VERSION := v0.0.0-20260905035102-160fafc42237
 RUNSC := $(CACHE)/bin/runsc-$(GVISOR_VERSION)
+H2SPEC_VERSION := v2.2.1
+H2SPEC := $(CACHE)/bin/h2spec-$(H2SPEC_VERSION)
 
 # Where up and down keep everything, if not in the default place: make up DATA=DIR.
 ifdef DATA
@@ -28,8 +30,9 @@ endif
 # go test -timeout is per package; the longest are those that build images and kill processes.
 TEST_TIMEOUT ?= 15m
 TEST ?= ./...
-# Only the engine's tests run gVisor.
-TEST_TOOLS = $(if $(or $(filter ./... ./engine/...,$(TEST)),$(findstring containerd,$(TEST))),$(RUNSC))
+# Only the engine's tests run gVisor, only the router's h2spec.
+TEST_TOOLS = $(if $(or $(filter ./... ./engine/...,$(TEST)),$(findstring containerd,$(TEST))),$(RUNSC)) \
+	$(if $(or $(filter ./...,$(TEST)),$(findstring router,$(TEST))),$(H2SPEC))
 # What test-vm runs of the engine's tests; empty: all with KVM, those of the kernel's limits without.
 TEST_RUN ?=
 FUZZ_TIME ?= 1m
@@ -63,7 +66,8 @@ build: need-build ## build bin/apron with runc and the containerd shim inside
 
 .PHONY: test
 test: need-test build $(TEST_TOOLS) ## run all tests, race detector on (TEST=./store/... for some)
-	APRON_BIN=$(CURDIR)/bin/apron APRON_RUNSC=$(RUNSC) .ci/with-postgres $(GO) test -race -timeout $(TEST_TIMEOUT) $(TEST)
+	APRON_BIN=$(CURDIR)/bin/apron APRON_RUNSC=$(RUNSC) APRON_H2SPEC=$(H2SPEC) \
+		.ci/with-postgres $(GO) test -race -timeout $(TEST_TIMEOUT) $(TEST)
 
 .PHONY: test-vm
 test-vm: need-vm build ## run the engine's tests on Debian's kernel, in a virtual machine (TEST_RUN=regexp)
@@ -150,6 +154,13 @@ $(RUNSC):
 	@rm -f $(CACHE)/bin/runsc $(CACHE)/bin/runsc-v*
 	CGO_ENABLED=0 GOBIN=$(CACHE)/bin $(GO) install -trimpath -ldflags "-s -w" gvisor.dev/gvisor/runsc@$(GVISOR_VERSION)
 	@mv $(CACHE)/bin/runsc $@
+
+$(H2SPEC):
+	@echo "building h2spec $(H2SPEC_VERSION) into .cache/bin, for the tests of the router"
+	@mkdir -p $(@D)
+	@rm -f $(CACHE)/bin/h2spec $(CACHE)/bin/h2spec-v*
+	GOBIN=$(CACHE)/bin $(GO) install github.com/summerwind/h2spec/cmd/h2spec@$(H2SPEC_VERSION)+incompatible
+	@mv $(CACHE)/bin/h2spec $@
 
 .PHONY: help
 help: ## list the targets

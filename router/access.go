@@ -19,6 +19,14 @@ func newAccessLog(changed func()) *accessLog {
 	return &accessLog{records: make(chan Access, accessBuffer), changed: changed}
 }
 
+// adopt adds what another router has recorded.
+func (l *accessLog) adopt(records []Access, dropped uint64) {
+	l.dropped.Add(dropped)
+	for _, a := range records {
+		l.add(a)
+	}
+}
+
 func (l *accessLog) add(a Access) {
 	select {
 	case l.records <- a:

@@ -29,6 +29,7 @@ type breaker struct {
 	limits  breakerLimits
 	set     atomic.Pointer[backendSet] // never nil; replaced by routes.install alone
 	waiting atomic.Int64               // length of queue; read without mu
+	lent    atomic.Int64               // requests that wait in the router before this one
 	refused atomic.Uint64              // requests turned away because every instance was busy
 
 	statuses [6]atomic.Uint64 // requests answered, by the first digit of the status

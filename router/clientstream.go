@@ -63,13 +63,18 @@ func (c *Client) Run(ctx context.Context) error {
 	}
 }
 
-// connect makes a stream and uses it until it ends.
+// connect reaches the router and uses the stream until it ends.
 func (c *Client) connect(ctx context.Context, number uint64) error {
 	d := net.Dialer{Timeout: dialTimeout}
 	conn, err := d.DialContext(ctx, "unix", c.cfg.Socket)
 	if err != nil {
 		return fmt.Errorf("connect to the router: %w", err)
 	}
+	return c.use(ctx, conn, number)
+}
+
+// use makes conn a stream and returns when it has ended.
+func (c *Client) use(ctx context.Context, conn net.Conn, number uint64) error {
 	s := &clientStream{Client: c, frames: frames{conn: conn}, number: number}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {

@@ -52,6 +52,9 @@ func TestRestartWithoutControlPlane(t *testing.T) {
 	}
 	b.cfg.HTTP = b.addrs.HTTP // and no client connects before the request
 	b.client = nil
+	if err := b.forsake(); err != nil {
+		t.Fatal(err)
+	}
 	b.run()
 	deadline := time.Now().Add(waitLimit)
 	for b.get("http://web.example.com/").Status == 0 && time.Now().Before(deadline) {

@@ -13,5 +13,5 @@
 // come down, acknowledgements, drained instances, load and access records go up. The router keeps
 // the last table and certificates on disk and needs nobody to go on serving: a lost stream, and a
 // restart without a control plane, change nothing for a request. A new router takes the listeners
-// over from the one that runs (handover.go).
+// over from the one that runs (handover.go) and steers it until its last request has ended (elder.go).
 package router

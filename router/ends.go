@@ -72,7 +72,10 @@ func (c *ends) add(e end) {
 // Envoy's where it has one. Status 0: the user is told nothing.
 func ending(err error) (e end, status int, text string) {
 	var refused *connectError
+	var not refusedError
 	switch {
+	case errors.As(err, &not):
+		return endRefusedRequest, int(not), ""
 	case errors.Is(err, errMethod):
 		return endRefusedRequest, http.StatusMethodNotAllowed, ""
 	case errors.Is(err, errRedirect):

@@ -117,8 +117,9 @@ func (b *requestBody) Close() error { return nil }
 
 // fail answers a request that no instance answered.
 func (x *exchange) fail(r *http.Request, err error) {
+	_, refused := errors.AsType[refusedError](err)
 	switch cause := context.Cause(r.Context()); {
-	case errors.Is(err, errUnknownHost), errors.Is(err, errMethod), errors.Is(err, errNoUpgrade), errors.Is(err, errRedirect):
+	case refused, errors.Is(err, errUnknownHost), errors.Is(err, errMethod), errors.Is(err, errNoUpgrade), errors.Is(err, errRedirect):
 	case errors.Is(cause, errRequestLimit):
 		err = errRequestLimit
 	case cause != nil:

@@ -18,8 +18,9 @@ import (
 // A new router takes the public listeners over from the one that runs: it connects to the latter's
 // heir socket and says so. The old one ends its stream to the control plane, gives up its locks and
 // sends the listeners' descriptors. Once the new one serves, it says so as well; the old one then
-// accepts nothing more and lets its requests end. Connections that come in between wait in the
-// kernel's queue, which belongs to the listener and not to a process.
+// accepts nothing more, lets its requests end, and follows the new one over the same connection as
+// it did the control plane (elder.go). Connections that come in between wait in the kernel's queue,
+// which belongs to the listener and not to a process.
 
 const (
 	heirHello  = "apron: take over 1\n" // the first thing an heir says
@@ -89,13 +90,14 @@ func (o *office) hold(ctx context.Context, c *control, public listeners, replace
 			return err
 		}
 		o.leave()
-		err = public.handOver(heir)
-		_ = heir.Close() // all that was to be said has been
-		if err == nil {
+		if err = public.handOver(heir); err == nil {
 			o.cfg.Log.Info("another router has taken over")
+			c.retired.Store(true)
 			replaced()
+			c.attend(ctx, heir) // it is this router's control plane from here on
 			return nil
 		}
+		_ = heir.Close() // all that was to be said has been
 		o.cfg.Log.Error("hand the listeners over", "err", err)
 		if err := o.resume(ctx); err != nil {
 			return err

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -41,10 +42,22 @@ type bench struct {
 	addrs  router.Addresses
 	http   *http.Client
 	stop   func() error // ends the router
+
+	forsake func() error // ends client
 }
 
 // start runs a router in a new data directory.
 func start(t testing.TB, change func(*router.Config)) *bench {
+	t.Helper()
+	b := newBench(t, change)
+	b.run()
+	b.client, b.forsake = b.connect(router.ClientConfig{})
+	b.learnAddresses()
+	return b
+}
+
+// newBench is start without the router.
+func newBench(t testing.TB, change func(*router.Config)) *bench {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "r") // a unix socket's path may have 107 bytes
 	if err != nil {
@@ -56,11 +69,24 @@ func start(t testing.TB, change func(*router.Config)) *bench {
 		change(&cfg)
 	}
 	b := &bench{TB: t, cfg: cfg}
-	b.run()
-	b.client, _ = b.connect(router.ClientConfig{})
-	b.learnAddresses()
 	b.http = b.user(1000)
 	return b
+}
+
+// process starts one of the processes of playRole, which is killed when the test ends.
+func (b *bench) process(role ...string) *os.Process {
+	b.Helper()
+	cmd := exec.CommandContext(context.Background(), os.Args[0])
+	cmd.Env = append(os.Environ(), roleVariable+"="+strings.Join(role, " "))
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		_ = cmd.Process.Kill() // it may have ended
+		_ = cmd.Wait()
+	})
+	return cmd.Process
 }
 
 // user returns an HTTP client that resolves every host to the router.

@@ -16,6 +16,7 @@ import (
 const (
 	maxHeaderBytes  = 64 << 10 // of a request
 	maxHTTP2Streams = 250      // per connection
+	maxHTTP2Frame   = 16 << 10 // bytes a user may send as one; the least RFC 9113 section 6.5.2 allows
 	// bodySlack and answerSlack let the router's own limit end a request first, with an answer. They
 	// unblock a read from, and a write to, a client that has stopped.
 	bodySlack   = time.Second
@@ -85,9 +86,10 @@ func (l listeners) serve(ctx context.Context, successor <-chan struct{}, cfg Con
 	})
 
 	g, accepting := errgroup.WithContext(ctx)
+	open, end := context.WithCancel(accepting)
 	start := func(ln net.Listener, config *tls.Config) {
 		if ln != nil {
-			g.Go(func() error { return r.accept(ln, config) })
+			g.Go(func() error { return r.accept(open, ln, config) })
 		}
 	}
 	start(l.http, nil)
@@ -97,6 +99,7 @@ func (l listeners) serve(ctx context.Context, successor <-chan struct{}, cfg Con
 		case <-successor:
 		case <-accepting.Done():
 		}
+		end()
 		l.close()
 		return nil
 	})

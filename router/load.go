@@ -83,14 +83,14 @@ func (l *loadReporter) reportRoutes(out *Load) {
 	for key, b := range breakers {
 		set := b.set.Load()
 		now := RouteLoad{
-			Service: set.service, Revision: set.revision,
-			Queued: int(b.waiting.Load()), Refused: b.refused.Load(), Took: time.Duration(b.took.Load()),
+			Service: set.service, Nth: key.nth, Revision: set.revision,
+			Queued: int(b.waiting.Load() + b.lent.Load()), Refused: b.refused.Load(), Took: time.Duration(b.took.Load()),
 		}
 		for i := range now.Answered {
 			now.Answered[i] = b.statuses[i].Load()
 		}
 		last := l.queues[key]
-		last.Service, last.Revision = now.Service, now.Revision
+		last.Service, last.Nth, last.Revision = now.Service, now.Nth, now.Revision
 		if last != now {
 			l.queues[key] = now
 			out.Routes = append(out.Routes, now)

@@ -32,6 +32,8 @@ func (c Certificate) LogValue() slog.Value { return slog.StringValue(c.String())
 
 // Load is what a router reports about the instances and routes whose figures changed since its
 // report before. The first report of a stream is Full: figures of anything it does not name are 0.
+// A router that took over from another one goes on with its counts, and counts along what that one
+// still has in flight.
 type Load struct {
 	Full      bool
 	Instances []InstanceLoad
@@ -52,6 +54,7 @@ type InstanceLoad struct {
 // RouteLoad is how many requests wait for an instance with a free slot.
 type RouteLoad struct {
 	Service  apron.ServiceID
+	Nth      int `json:",omitempty"` // of the service's routes, from 0
 	Revision apron.RevisionID
 	Queued   int    // waiting now
 	Refused  uint64 // answered 429 since this router first heard of the route

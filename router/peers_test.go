@@ -31,6 +31,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"apron"
 	"apron/router"
 )
@@ -65,6 +67,15 @@ func playRole() bool {
 		go listenAndServe(arg[2], p, "", "")
 		listenAndServe(arg[3], p, arg[4], arg[5])
 	case "router":
+		if len(arg) > 4 { // files it may have open
+			n, err := strconv.ParseUint(arg[4], 10, 64)
+			if err == nil {
+				err = unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: n, Max: n})
+			}
+			if err != nil {
+				panic(err)
+			}
+		}
 		err := router.Run(context.Background(), router.Config{
 			Dir: arg[1], HTTP: arg[2], HTTPS: arg[3], Log: slog.New(slog.DiscardHandler),
 		})

@@ -93,6 +93,12 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.fail(r, errMethod)
 		return
 	}
+	if r.ProtoMajor == 2 {
+		if err := checkTranslated(r); err != nil {
+			x.fail(r, err)
+			return
+		}
+	}
 	if r.ContentLength != 0 {
 		// An answer may begin before the body has ended; net/http would first read all of it.
 		_ = http.NewResponseController(w).EnableFullDuplex() // HTTP/2 needs no asking
@@ -185,7 +191,9 @@ func (p *proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 			}
 			return nil, err
 		}
-		at.backend.connectFailed(time.Now())
+		if !short(err) {
+			at.backend.connectFailed(time.Now())
+		}
 		p.release(x)
 		x.tried = append(x.tried, at.backend.target)
 		next, again := x.acquire(req.Context())

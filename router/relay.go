@@ -30,6 +30,7 @@ type relay struct {
 	tunnels atomic.Int64   // upgraded connections now
 	conns   sync.WaitGroup // that userConn serves
 	users   userConns
+	room    *room
 }
 
 // relayBufferBytes is what is read at a time of a body that does not fit the smaller buffers.
@@ -41,7 +42,8 @@ func newRelay(cfg Config, p *proxy) *relay {
 	r.buffers.New = func() any { b := make([]byte, relayBufferBytes); return &b }
 	tick := max(min(cfg.RequestLimit/8, 100*time.Millisecond), 5*time.Millisecond)
 	r.watch = newWatch(tick, r.sweep)
-	r.users.most = cfg.ClientConns
+	r.room = newRoom()
+	r.users.most = min(cfg.ClientConns, int(r.room.most-r.room.most/8)) // nobody may take all of it
 	return r
 }
 
@@ -54,25 +56,39 @@ func (r *relay) sweep() {
 // clock returns the time for a Date field.
 func (r *relay) clock() time.Time { return time.Now() }
 
-// accept serves the connections of a listener until it is closed.
-func (r *relay) accept(ln net.Listener, config *tls.Config) error {
+// accept serves the connections of a listener until it is closed, for which ctx is done. Where there
+// is no room for another one, idle ones make it; those that come meanwhile wait in the kernel's queue.
+func (r *relay) accept(ctx context.Context, ln net.Listener, config *tls.Config) error {
 	_, port, err := net.SplitHostPort(ln.Addr().String())
 	if err != nil {
 		return fmt.Errorf("address of listener: %w", err)
 	}
-	pause := time.Duration(0)
+	var refused error // why the last one was not accepted
 	for {
+		if !r.room.has() {
+			r.makeRoom()
+			if !r.room.await(ctx, true) {
+				return nil
+			}
+			continue
+		}
 		conn, err := ln.Accept()
 		switch {
 		case err == nil:
-			pause = 0
+			refused = nil
+			r.room.enter()
 			r.start(conn.(*net.TCPConn), config, port)
 		case errors.Is(err, net.ErrClosed):
 			return nil
-		default: // out of file descriptors, say: that must not end the router
-			r.cfg.Log.Error("accept", "err", err)
-			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-			time.Sleep(pause)
+		default: // out of file descriptors or memory, say: that must not end the router
+			if refused == nil {
+				r.cfg.Log.Error("accept", "err", err)
+			}
+			refused = err
+			r.makeRoom()
+			if !r.room.await(ctx, false) {
+				return nil
+			}
 		}
 	}
 }
@@ -83,6 +99,7 @@ func (r *relay) start(tcp *net.TCPConn, config *tls.Config, port string) {
 	raw, err := tcp.SyscallConn()
 	if !ok || err != nil || !r.users.enter(peer.AddrPort().Addr()) {
 		_ = tcp.Close() // unused
+		r.room.leave()
 		return
 	}
 	c := &userConn{
@@ -110,9 +127,15 @@ func (r *relay) start(tcp *net.TCPConn, config *tls.Config, port string) {
 // closed is called when userConn is done with a connection.
 func (r *relay) closed(c *userConn) {
 	if c.shard != nil {
-		r.users.leave(c.tcp.RemoteAddr())
+		r.left(c.tcp.RemoteAddr())
 	}
 	r.conns.Done()
+}
+
+// left is called when a connection is closed.
+func (r *relay) left(remote net.Addr) {
+	r.users.leave(remote)
+	r.room.leave()
 }
 
 // lameIdle is how long a connection may be idle once another router has taken over. Its next request
@@ -150,7 +173,7 @@ func (r *relay) shut(ctx context.Context, limit time.Duration) {
 		case <-again.C:
 		}
 		if !lame || cut {
-			r.endIdle()
+			r.watch.each(endIfIdle)
 		}
 		if cut || ctx.Err() != nil && r.onlyTunnels() {
 			r.watch.each(func(c *userConn) { c.end(c.state.Load(), phaseGone) })
@@ -158,12 +181,22 @@ func (r *relay) shut(ctx context.Context, limit time.Duration) {
 	}
 }
 
-func (r *relay) endIdle() {
-	r.watch.each(func(c *userConn) {
-		if s := c.state.Load(); phase(s&phaseBits) == phaseIdle {
-			c.end(s, phaseDrain)
+// makeRoom ends some of the connections that have been idle for a moment. One that has not sent a
+// request yet is about to.
+func (r *relay) makeRoom() {
+	since := r.watch.now() - int64(roomIdle)
+	r.watch.eachOfSome(func(c *userConn) {
+		if until := c.state.Load() &^ phaseBits; c.served.Load() && until-int64(r.cfg.IdleLimit) < since {
+			endIfIdle(c)
 		}
 	})
+}
+
+// endIfIdle ends a connection between two requests.
+func endIfIdle(c *userConn) {
+	if s := c.state.Load(); phase(s&phaseBits) == phaseIdle {
+		c.end(s, phaseDrain)
+	}
 }
 
 // onlyTunnels reports whether nothing but upgraded connections is left: they do not end by themselves.

@@ -62,6 +62,9 @@ func (c *userConn) exchange() (again bool) {
 	}
 	if x.keep {
 		w.have = copy(w.in, w.in[x.used:w.have])
+		if !c.served.Load() {
+			c.served.Store(true)
+		}
 	}
 	return x.keep
 }
@@ -93,7 +96,9 @@ func (c *userConn) send() error {
 		if !ok {
 			return err
 		}
-		x.backend.connectFailed(time.Now())
+		if !short(refused) {
+			x.backend.connectFailed(time.Now())
+		}
 		c.release()
 		x.tried = append(x.tried, x.backend.target)
 		switch again := c.acquire(); {
@@ -228,7 +233,10 @@ func (c *userConn) connect() (err error) {
 	b := c.ride.backend
 	in := b.idle.take(b.addr)
 	if in == nil {
-		if in, err = dial(b.addr); err != nil {
+		if in, err = dial(b.addr); short(err) {
+			in, err = c.dialPatiently(err)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -238,6 +246,21 @@ func (c *userConn) connect() (err error) {
 		return c.ended()
 	}
 	return nil
+}
+
+// dialPatiently connects when there is room for a connection, for which there was none.
+func (c *userConn) dialPatiently(err error) (in *instanceConn, _ error) {
+	x, r := &c.ride, c.relay
+	for until := r.watch.now() + int64(x.set.wait); short(err) && r.watch.now() < until; {
+		r.routes.drain.each(func(t *target) { t.idle.expire(1 << 62) })
+		r.makeRoom()
+		r.room.await(context.Background(), false)
+		if c.fate() != 0 {
+			return nil, c.ended()
+		}
+		in, err = dial(x.backend.addr)
+	}
+	return in, err
 }
 
 // dropInstance closes the connection to the instance, if it still is in use.

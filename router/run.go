@@ -61,19 +61,13 @@ func Run(ctx context.Context, cfg Config) error {
 		public.close()
 		return err
 	}
-	return serve(ctx, o, public, func() {
-		if old != nil {
-			_, _ = old.Write([]byte(heirServes)) // if it is gone, so much the better
-		}
-		if cfg.Ready != nil {
-			cfg.Ready()
-		}
-	})
+	return serve(ctx, o, public, old)
 }
 
 // serve runs the two halves: requests, and the stream to the control plane, which stays up until
-// the last request has ended. It calls ready when both have begun.
-func serve(ctx context.Context, o *office, public listeners, ready func()) error {
+// the last request has ended, here and in the router at the other end of old, if there is one. That
+// one is told when both have begun.
+func serve(ctx context.Context, o *office, public listeners, old *net.UnixConn) error {
 	cfg := o.cfg
 	signal := newLoadSignal()
 	ended := &ends{changed: signal.raise}
@@ -84,6 +78,9 @@ func serve(ctx context.Context, o *office, public listeners, ready func()) error
 			depth: cfg.QueueDepth, wait: cfg.QueueLimit, request: cfg.RequestLimit, changed: signal.raise,
 		}),
 	}
+	if old != nil {
+		c.elder = newElder(c)
+	}
 	c.restore()
 	cfg.Log.Info("router serves", "http", c.addresses.HTTP, "https", c.addresses.HTTPS,
 		"version", c.routes.current.Load().source.Version)
@@ -93,10 +90,22 @@ func serve(ctx context.Context, o *office, public listeners, ready func()) error
 	successor := make(chan struct{})
 	g.Go(func() error {
 		defer endStreams()
-		return public.serve(ctx, successor, cfg, newRelay(cfg, newProxy(cfg, c.routes, c.access, ended)), c.certs)
+		err := public.serve(ctx, successor, cfg, newRelay(cfg, newProxy(cfg, c.routes, c.access, ended)), c.certs)
+		c.elder.outlive(ctx)
+		c.farewell()
+		return err
 	})
 	g.Go(func() error { return o.hold(streams, c, public, func() { close(successor) }) })
-	ready()
+	if old != nil {
+		_, _ = old.Write([]byte(heirServes)) // if it is gone, so much the better
+		g.Go(func() error {
+			c.elder.follow(streams, old)
+			return nil
+		})
+	}
+	if cfg.Ready != nil {
+		cfg.Ready()
+	}
 	err := g.Wait()
 	cfg.Log.Info("router ended", "err", err)
 	return err

@@ -7,6 +7,7 @@ import (
 	"net"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -17,7 +18,13 @@ import (
 // replaceGrace is how long a control plane that is being replaced has to take the news.
 const replaceGrace = 500 * time.Millisecond
 
-var errReplaced = errors.New("replaced by another control plane")
+// farewellLimit is how long a control plane may take to be told the last figures.
+const farewellLimit = time.Second
+
+var (
+	errReplaced = errors.New("replaced by another control plane")
+	errFarewell = errors.New("the router ends")
+)
 
 // control is the router's end of the stream: it follows one control plane at a time, the one that
 // connected last.
@@ -30,6 +37,8 @@ type control struct {
 	access    *accessLog
 	signal    *loadSignal
 	ends      *ends
+	elder     *elder      // nil: there was none
+	retired   atomic.Bool // another router has the state directory
 
 	mu      sync.Mutex // guards session
 	session *session   // the one followed; nil: none
@@ -46,6 +55,7 @@ type session struct {
 
 	mu       sync.Mutex // guards the fields below
 	replaced bool
+	farewell bool
 	acks     []message
 	drained  []apron.InstanceID
 }
@@ -129,6 +139,7 @@ func (s *session) run(ctx context.Context) error {
 	if err := s.frames.sendHello(h); err != nil {
 		return err
 	}
+	s.elder.await(ctx) // what drained, and the first figures, are its as well
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(s.receive)
 	g.Go(func() error { return s.send(ctx) })
@@ -143,6 +154,23 @@ func (s *session) run(ctx context.Context) error {
 func (s *session) replace() {
 	time.AfterFunc(replaceGrace, s.cancel)
 	s.put(func() { s.replaced = true })
+}
+
+// farewell tells the control plane what it has not been told yet, and ends the session.
+func (c *control) farewell() {
+	c.mu.Lock()
+	s := c.session
+	c.mu.Unlock()
+	if s == nil {
+		return
+	}
+	s.put(func() { s.farewell = true })
+	limit := time.NewTimer(farewellLimit)
+	defer limit.Stop()
+	select {
+	case <-s.done:
+	case <-limit.C:
+	}
 }
 
 func (s *session) noteDrained(id apron.InstanceID) {
@@ -196,7 +224,7 @@ func (s *session) send(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-s.wake:
-			err = s.sendOutbox()
+			err = s.sendOutbox(&reporter)
 		case <-signal:
 			s.signal.lower()
 			err = s.sendFigures(&reporter)
@@ -213,9 +241,9 @@ func (s *session) send(ctx context.Context) error {
 	}
 }
 
-func (s *session) sendOutbox() error {
+func (s *session) sendOutbox(reporter *loadReporter) error {
 	s.mu.Lock()
-	acks, drained, replaced := s.acks, s.drained, s.replaced
+	acks, drained, replaced, farewell := s.acks, s.drained, s.replaced, s.farewell
 	s.acks, s.drained = nil, nil
 	s.mu.Unlock()
 	if replaced {
@@ -226,10 +254,20 @@ func (s *session) sendOutbox() error {
 	if len(drained) > 0 {
 		acks = append([]message{{Drained: drained}}, acks...)
 	}
+	// So are the figures: when a table is acknowledged, what instances that left it have in flight is
+	// known, and cannot become more.
+	if len(acks) > 0 || farewell {
+		if err := s.sendFigures(reporter); err != nil {
+			return err
+		}
+	}
 	for _, m := range acks {
 		if err := s.frames.send(m); err != nil {
 			return err
 		}
+	}
+	if farewell {
+		return errFarewell
 	}
 	return nil
 }
@@ -259,8 +297,17 @@ func (c *control) installTable(source apron.RouteTable) applied {
 		ack.Refused = "an equal or newer table is in effect"
 		return ack
 	}
+	if err := checkTable(source); err != nil {
+		ack.Refused = err.Error()
+		return ack
+	}
+	// The elder first: what it has in flight to an instance that leaves is then known here.
+	c.elder.publish(source)
 	if err := c.routes.install(source); err != nil {
 		ack.Refused = err.Error()
+		return ack
+	}
+	if c.retired.Load() {
 		return ack
 	}
 	if err := saveJSON(filepath.Join(c.stateDir, tableFile), source); err != nil {

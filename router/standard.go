@@ -17,11 +17,12 @@ type standard struct {
 	closed chan struct{} // closed when it takes no more
 	close  func()
 	proxy  *proxy
+	left   func(remote net.Addr)
 	addr   net.Addr
 }
 
 func newStandard(base context.Context, cfg Config, r *relay) *standard {
-	s := &standard{conns: make(chan net.Conn), closed: make(chan struct{}), proxy: r.proxy}
+	s := &standard{conns: make(chan net.Conn), closed: make(chan struct{}), proxy: r.proxy, left: r.left}
 	s.close = sync.OnceFunc(func() { close(s.closed) })
 	s.server = &http.Server{
 		Handler:                      r.proxy,
@@ -29,13 +30,13 @@ func newStandard(base context.Context, cfg Config, r *relay) *standard {
 		ReadHeaderTimeout:            cfg.HeaderLimit,
 		IdleTimeout:                  cfg.IdleLimit,
 		MaxHeaderBytes:               maxHeaderBytes,
-		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: maxHTTP2Streams},
+		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: maxHTTP2Streams, MaxReadFrameSize: maxHTTP2Frame},
 		Protocols:                    new(http.Protocols),
 		BaseContext:                  func(net.Listener) context.Context { return base },
 		ErrorLog:                     slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
 		ConnState: func(c net.Conn, state http.ConnState) {
 			if state == http.StateClosed || state == http.StateHijacked {
-				r.users.leave(c.RemoteAddr())
+				r.left(c.RemoteAddr())
 			}
 		},
 	}
@@ -54,6 +55,7 @@ func (s *standard) give(c net.Conn) {
 	case s.conns <- c:
 	case <-s.closed:
 		_ = c.Close() // it has nothing in flight
+		s.left(c.RemoteAddr())
 	}
 }
 

@@ -1,9 +1,11 @@
 package router_test
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -95,4 +97,28 @@ func TestOldTLSIsRefused(t *testing.T) {
 			_ = c.Close()
 		}
 	}
+}
+
+// A router that starts again serves with the certificates it had, while no control plane runs.
+func TestRestartKeepsCertificates(t *testing.T) {
+	b, trust := secure(t, "web.example.com")
+	b.publish(route("web.example.com", backend(t, "i1", says("hello"))))
+	if err := errors.Join(b.forsake(), b.stop()); err != nil {
+		t.Fatal(err)
+	}
+	b.http.CloseIdleConnections()
+	b.cfg.HTTP, b.cfg.HTTPS = b.addrs.HTTP, b.addrs.HTTPS
+	serves := make(chan struct{})
+	b.cfg.Ready = func() { close(serves) }
+	b.run()
+	wait(t, "the router", serves)
+	c, err := tls.Dial("tcp", b.addrs.HTTPS, trust)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: web.example.com\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	b.want(b.read(bufio.NewReader(c), "GET"), 200, "hello")
 }

@@ -33,6 +33,7 @@ type userConn struct {
 	first [16]byte
 	ride  ride // the exchange at hand
 
+	served   atomic.Bool  // it has had a request answered
 	state    atomic.Int64 // phase, and by when it must be over; see watch
 	instance atomic.Pointer[instanceConn]
 	giveUp   atomic.Pointer[func()] // ends waiting for a slot

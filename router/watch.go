@@ -19,6 +19,7 @@ type watch struct {
 	coarse atomic.Int64 // now, at most a tick ago
 	shards [watchShards]watchShard
 	next   atomic.Uint32 // shard for the next connection
+	some   atomic.Uint32 // shard for the next eachOfSome
 	open   atomic.Int64  // connections in all
 	wake   chan struct{} // capacity 1: the first connection is there
 	sweep  func()        // called at each second or so
@@ -144,12 +145,20 @@ func (w *watch) look(now int64) {
 // each calls fn for every connection, none of which ends meanwhile.
 func (w *watch) each(fn func(*userConn)) {
 	for i := range w.shards {
-		s := &w.shards[i]
-		s.mu.Lock()
-		for _, c := range s.conns {
-			fn(c)
-		}
-		s.mu.Unlock()
+		w.shards[i].each(fn)
+	}
+}
+
+// eachOfSome is each for one connection in watchShards, other ones at each call.
+func (w *watch) eachOfSome(fn func(*userConn)) {
+	w.shards[w.some.Add(1)%watchShards].each(fn)
+}
+
+func (s *watchShard) each(fn func(*userConn)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.conns {
+		fn(c)
 	}
 }
 
