@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 )
 
 // debian fetches packages of the distribution this machine runs, through the machine's own apt: its
@@ -20,7 +21,13 @@ import (
 type debian struct {
 	dir  string // for apt's caches; made as needed
 	keep string // where downloaded packages are
-	own  bool   // use package lists of our own: the machine's are missing or out of date
+
+	own      atomic.Bool   // use package lists of our own: the machine's are missing or out of date
+	updating chan struct{} // capacity 1: held while they are fetched
+}
+
+func newDebian(dir, keep string) *debian {
+	return &debian{dir: dir, keep: keep, updating: make(chan struct{}, 1)}
 }
 
 // pkg is a package apt has chosen.
@@ -35,7 +42,7 @@ type pkg struct {
 func (p pkg) String() string { return p.name + "=" + p.version + " " + p.hash }
 
 // available reports whether this machine has the tools.
-func (debian) available() bool {
+func (*debian) available() bool {
 	for _, tool := range []string{"apt-get", "apt-cache", "dpkg-deb"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			return false
@@ -45,45 +52,87 @@ func (debian) available() bool {
 }
 
 // resolve returns the packages, of these names and all they depend on, in the order of their names.
-func (d *debian) resolve(ctx context.Context, names ...string) ([]pkg, error) {
-	out, err := d.apt(ctx, append([]string{"--print-uris", "install"}, names...)...)
-	if err != nil && !d.own {
-		if err := d.update(ctx); err != nil {
-			return nil, err
-		}
-		out, err = d.apt(ctx, append([]string{"--print-uris", "install"}, names...)...)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return parseURIs(out)
-}
-
-// download fetches packages into d.keep, as far as they are not there. apt verifies them.
-func (d *debian) download(ctx context.Context, names ...string) error {
-	_, err := d.apt(ctx, append([]string{"--download-only", "install"}, names...)...)
-	if err != nil && !d.own { // the lists may name what the mirror has replaced since
-		if err := d.update(ctx); err != nil {
+func (d *debian) resolve(ctx context.Context, names ...string) (all []pkg, err error) {
+	err = d.try(ctx, func() error {
+		out, err := d.aptIn(ctx, "", append([]string{"--print-uris", "install"}, names...)...)
+		if err != nil {
 			return err
 		}
-		_, err = d.apt(ctx, append([]string{"--download-only", "install"}, names...)...)
+		all, err = parseURIs(out)
+		return err
+	})
+	return all, err
+}
+
+// download fetches packages into d.keep, as far as they are not there, and nothing they depend on. apt
+// verifies them.
+func (d *debian) download(ctx context.Context, packages []pkg) error {
+	var names []string
+	for _, p := range packages {
+		if _, err := os.Stat(filepath.Join(d.keep, p.file)); err != nil {
+			names = append(names, p.name+"="+p.version)
+		}
 	}
-	return err
+	if len(names) == 0 {
+		return nil
+	}
+	if err := os.MkdirAll(d.keep, 0o700); err != nil {
+		return fmt.Errorf("make directory for packages: %w", err)
+	}
+	in, err := os.MkdirTemp(d.keep, "new-") // apt writes to a file's last name what may stay half a file
+	if err != nil {
+		return fmt.Errorf("make directory for packages: %w", err)
+	}
+	defer os.RemoveAll(in)
+	err = d.try(ctx, func() error {
+		_, err := d.aptIn(ctx, in, append([]string{"download"}, names...)...)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	files, err := os.ReadDir(in)
+	if err != nil {
+		return fmt.Errorf("read packages: %w", err)
+	}
+	for _, f := range files {
+		if err := os.Rename(filepath.Join(in, f.Name()), filepath.Join(d.keep, f.Name())); err != nil {
+			return fmt.Errorf("keep package: %w", err)
+		}
+	}
+	return nil
 }
 
-// update fetches package lists of our own; those of the machine are its administrator's.
-func (d *debian) update(ctx context.Context) error {
-	d.own = true
-	_, err := d.apt(ctx, "update")
-	return err
+// try does it with the machine's package lists, and again with newer ones of our own: its may be
+// missing, or name what the mirror has replaced since, and are its administrator's to renew.
+func (d *debian) try(ctx context.Context, do func() error) error {
+	own := d.own.Load()
+	err := do()
+	if err == nil || own || ctx.Err() != nil {
+		return err
+	}
+	select {
+	case d.updating <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if !d.own.Load() {
+		_, err = d.aptIn(ctx, "", "-o", d.lists(), "update")
+		d.own.Store(err == nil)
+	} else {
+		err = nil // somebody else has
+	}
+	<-d.updating
+	if err != nil {
+		return err
+	}
+	return do()
 }
 
-// apt runs apt-get on a machine without packages.
-func (d *debian) apt(ctx context.Context, args ...string) ([]byte, error) {
-	return d.aptIn(ctx, "", args...)
-}
+// lists is apt's option for the package lists of our own.
+func (d *debian) lists() string { return "Dir::State::lists=" + filepath.Join(d.dir, "lists") }
 
-// aptIn does it in a directory, which some commands write to.
+// aptIn runs apt-get on a machine without packages, in a directory, which some commands write to.
 func (d *debian) aptIn(ctx context.Context, in string, args ...string) ([]byte, error) {
 	archives := d.keep
 	if slices.Contains(args, "--print-uris") { // which leaves out what is downloaded already
@@ -95,7 +144,8 @@ func (d *debian) aptIn(ctx context.Context, in string, args ...string) ([]byte, 
 		}
 	}
 	empty := filepath.Join(d.dir, "status")
-	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+	// Not written again: apt would take what it knows of packages for out of date, and read it anew.
+	if f, err := os.OpenFile(empty, os.O_CREATE|os.O_WRONLY, 0o600); err != nil || f.Close() != nil {
 		return nil, fmt.Errorf("make directory for packages: %w", err)
 	}
 	options := []string{
@@ -108,8 +158,8 @@ func (d *debian) aptIn(ctx context.Context, in string, args ...string) ([]byte, 
 		"-o", "Debug::NoLocking=1", "-o", "APT::Sandbox::User=root", "-o", "APT::Get::List-Cleanup=0",
 		"-o", "Acquire::ForceHash=SHA256", "-o", "Acquire::Retries=3", "-o", "Acquire::Languages=none",
 	}
-	if d.own {
-		options = append(options, "-o", "Dir::State::lists="+filepath.Join(d.dir, "lists"))
+	if d.own.Load() {
+		options = append(options, "-o", d.lists())
 	}
 	cmd := exec.CommandContext(ctx, "apt-get", append(options, args...)...)
 	cmd.Dir = in

@@ -64,3 +64,29 @@ func BenchmarkGoSource(b *testing.B) {
 	p.Build, p.Command = []string{"go build -o server ."}, "./server"
 	again(b, needRig(b), &p, func(n int) { write(b, p.Dir, map[string]string{"main.go": goServer + fmt.Sprint("//", n)}) })
 }
+
+// BenchmarkBaseImage measures the first use of a runtime on a machine that has neither its base images
+// nor the packages they are made from: looking up what is on offer, fetching, and assembling.
+func BenchmarkBaseImage(b *testing.B) {
+	needRig(b) // or skip
+	for _, runtime := range []string{"nodejs22", "python311", "go1", "ruby31", "corretto11", "php81"} {
+		b.Run(runtime, func(b *testing.B) {
+			for b.Loop() {
+				b.StopTimer()
+				r, err := openRig(b.TempDir())
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.StartTimer()
+				if _, err := r.builder.Prepare(b.Context(), runtime, "", func(string) {}); err != nil {
+					b.Error(err)
+				}
+				b.StopTimer()
+				if err := r.close(); err != nil {
+					b.Error(err)
+				}
+				b.StartTimer()
+			}
+		})
+	}
+}

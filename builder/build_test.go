@@ -305,6 +305,36 @@ func TestGo(t *testing.T) {
 	}
 }
 
+// TestGoModules: modules come through the proxy once, and are cached apart from the sources.
+func TestGoModules(t *testing.T) {
+	r := needRig(t)
+	main := func(text string) string {
+		return "package main\n\nimport (\n\t\"net/http\"\n\t\"os\"\n\n\t\"github.com/google/uuid\"\n)\n\nfunc main() {\n" +
+			"\thttp.ListenAndServe(\":\"+os.Getenv(\"PORT\"), http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {\n" +
+			"\t\tw.Write([]byte(\"" + text + " \" + uuid.Nil.String()[:8]))\n\t}))\n}\n"
+	}
+	p := plan(t, "go1", map[string]string{
+		"main.go": main("one"),
+		"go.mod":  "module example.com/app\n\ngo 1.18\n\nrequire github.com/google/uuid v1.6.0\n",
+		"go.sum": "github.com/google/uuid v1.6.0 h1:NIvaJDMOsjHA8n1jAhLSgzrAzy1Hgr+hNrb57e+94F0=\n" +
+			"github.com/google/uuid v1.6.0/go.mod h1:TIyPZe4MgqvfeYDBFedMoGGpEw/LqOeaOT+nhxU+yHo=\n",
+	})
+	p.Build, p.Command, p.RuntimeVersion = []string{"go mod download", "go build -o server ."}, "./server", "1.19"
+	result, _ := r.build(t, p)
+	if got := r.serve(t, p, result.Image, "/"); got != "one 00000000" {
+		t.Errorf("answered %q", got)
+	}
+	write(t, p.Dir, map[string]string{"main.go": main("two")})
+	p.Revision = apron.RevisionID(id())
+	result, log := r.build(t, p)
+	if !slices.Contains(log, "[Build] [build 1/2] go mod download (unchanged, not run again)") {
+		t.Error("a change of the sources downloaded the modules again")
+	}
+	if got := r.serve(t, p, result.Image, "/"); got != "two 00000000" {
+		t.Errorf("answered %q", got)
+	}
+}
+
 func TestRuby(t *testing.T) {
 	r := needRig(t)
 	p := plan(t, "ruby31", map[string]string{"app.rb": `
@@ -332,7 +362,8 @@ public class Main {
   }
 }
 `})
-	p.Build, p.Command = []string{"mvn -v", "javac -d out Main.java"}, "java -cp out Main"
+	p.Build = []string{"mvn -v", "javac -d out Main.java", "! gradle --version 2> said && grep -q ./gradlew said"}
+	p.Command = "java -cp out Main"
 	result, _ := r.build(t, p)
 	if got := r.serve(t, p, result.Image, "/"); got != "java" {
 		t.Errorf("answered %q", got)

@@ -79,7 +79,7 @@ func New(c Config) (*Builder, error) {
 	}
 	b := &Builder{
 		cfg: c, making: make(chan struct{}, 1), absent: map[string]time.Time{},
-		debian: &debian{dir: filepath.Join(c.Dir, "apt"), keep: packages},
+		debian: newDebian(filepath.Join(c.Dir, "apt"), packages),
 	}
 	var err error
 	if b.sealing, err = sealingKey(c.Dir); err != nil {

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // catalogAge is how long what a source offers is taken for current. Looking costs seconds, and nobody
@@ -143,15 +145,20 @@ func (b *Builder) askPackages(ctx context.Context, r recipe, c *catalog) error {
 		return err
 	}
 	c.OS = slices.DeleteFunc(os, func(p pkg) bool { return slices.Contains(scriptsOnly(), p.name) })
-	language, err := b.debian.resolve(ctx, append(osPackages(), r.packages...)...)
-	if err != nil {
+	var language, tools []pkg
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		language, err = b.debian.resolve(ctx, append(osPackages(), r.packages...)...)
+		return err
+	})
+	group.Go(func() (err error) {
+		tools, err = b.debian.resolve(ctx, slices.Concat(osPackages(), r.packages, buildTools(), r.tools)...)
+		return err
+	})
+	if err := group.Wait(); err != nil {
 		return err
 	}
 	c.Language = without(language, c.OS, scriptsOnly())
-	tools, err := b.debian.resolve(ctx, slices.Concat(osPackages(), r.packages, buildTools(), r.tools)...)
-	if err != nil {
-		return err
-	}
 	c.Tools = without(tools, slices.Concat(c.OS, c.Language), dispensable())
 	return nil
 }

@@ -27,9 +27,17 @@ func finishJava(t *tree, f *found) error {
 	}
 	errs.add(t.link("usr/bin/mvn", "/usr/share/maven/bin/mvn"))
 	errs.add(t.link("usr/local/apache-maven", "/usr/share/maven")) // where App Runner's images have it
+	errs.add(t.file("usr/local/bin/gradle", 0o755, []byte(gradleScript)))
 	errs.add(t.file("etc/ssl/certs/java/cacerts", 0o644, keyStore(f.authorities)))
 	return errs.err()
 }
+
+// gradleScript says what to do instead: the Gradle that Debian has is older than any Java that it has.
+const gradleScript = `#!/bin/sh
+echo "gradle: this base image has no Gradle: add a wrapper to the repository (gradle wrapper) and call ./gradlew," >&2
+echo "gradle: or build with mvn, or from a Dockerfile (runtime: docker)." >&2
+exit 127
+`
 
 // keyStore writes certificates as a Java key store of version 2 with the customary password, the one
 // format every Java reads.

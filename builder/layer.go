@@ -10,10 +10,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // recipeVersion changes when the same packages make another layer than before.
-const recipeVersion = "2"
+const recipeVersion = "3"
 
 // hostAuthorities is where Debian and its like keep the certificate authorities the machine trusts,
 // an operator's own included.
@@ -50,10 +52,8 @@ func (b *Builder) makeLayer(ctx context.Context, p part, authorities []byte) (la
 	l, err := b.store.writeLayer(ctx, key, func(w io.Writer) error {
 		t := newTree(w)
 		f := &found{kept: map[string][]byte{}, authorities: authorities}
-		for _, pkg := range p.packages {
-			if err := t.unpack(ctx, filepath.Join(b.debian.keep, pkg.file), f.keep); err != nil {
-				return err
-			}
+		if err := b.unpackAll(ctx, t, p.packages, f); err != nil {
+			return err
 		}
 		if p.more != nil {
 			if err := p.more(ctx, t); err != nil {
@@ -71,6 +71,36 @@ func (b *Builder) makeLayer(ctx context.Context, p part, authorities []byte) (la
 		return layer{}, fmt.Errorf("make layer %s: %w", p.name, err)
 	}
 	return l, nil
+}
+
+// packageBatch is how many packages are fetched at a time, while those before them are unpacked.
+const packageBatch = 16
+
+// unpackAll fetches packages and adds what they contain, in their order.
+func (b *Builder) unpackAll(ctx context.Context, t *tree, packages []pkg, f *found) error {
+	fetched := make(chan []pkg, 1+len(packages)/packageBatch)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		defer close(fetched)
+		for batch := range slices.Chunk(packages, packageBatch) {
+			if err := b.debian.download(ctx, batch); err != nil {
+				return fmt.Errorf("fetch packages: %w", err)
+			}
+			fetched <- batch
+		}
+		return nil
+	})
+	group.Go(func() error {
+		for batch := range fetched {
+			for _, p := range batch {
+				if err := t.unpack(ctx, filepath.Join(b.debian.keep, p.file), f.keep); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	return group.Wait()
 }
 
 // parts returns the layers of a language's images: the first two make the image applications run in,
@@ -121,28 +151,6 @@ func authorities() []byte {
 	return b
 }
 
-// fetch downloads the packages of parts whose layers are not in the store.
-func (b *Builder) fetch(ctx context.Context, parts []part) error {
-	var names []string
-	for _, p := range parts {
-		if _, ok, err := b.store.findLayer(ctx, p.key()); err != nil {
-			return err
-		} else if ok {
-			continue
-		}
-		for _, pkg := range p.packages {
-			if _, err := os.Stat(filepath.Join(b.debian.keep, pkg.file)); err != nil {
-				names = append(names, pkg.name+"="+pkg.version)
-			}
-		}
-	}
-	slices.Sort(names)
-	if len(names) == 0 {
-		return nil
-	}
-	return b.debian.download(ctx, slices.Compact(names)...)
-}
-
 // sweepPackages removes packages that were downloaded for layers which are made now.
 func (b *Builder) sweepPackages() {
 	if b.cfg.Packages != "" {
@@ -153,8 +161,8 @@ func (b *Builder) sweepPackages() {
 		return
 	}
 	for _, e := range entries {
-		if strings.HasSuffix(e.Name(), ".deb") {
-			_ = os.Remove(filepath.Join(b.debian.keep, e.Name())) // the next sweep sees it again
+		if strings.HasSuffix(e.Name(), ".deb") || strings.HasPrefix(e.Name(), "new-") {
+			_ = os.RemoveAll(filepath.Join(b.debian.keep, e.Name())) // the next sweep sees it again
 		}
 	}
 }

@@ -74,6 +74,8 @@ type rig struct {
 	images  *source.Resolver // finds what the driver fetches
 	stop    func() error
 	builder *builder.Builder
+
+	packages string // where packages are kept; empty: nowhere
 }
 
 // shared holds the rig once a test has needed it.
@@ -92,7 +94,7 @@ func needRig(t testing.TB) *rig {
 	if _, err := exec.LookPath("apt-get"); err != nil {
 		skip(t, "base images are made from Debian packages: no apt-get here")
 	}
-	shared.once.Do(func() { shared.rig, shared.err = openRig() })
+	shared.once.Do(func() { shared.rig, shared.err = openRig(keptPackages()) })
 	if shared.err != nil {
 		t.Fatal(shared.err)
 	}
@@ -113,12 +115,22 @@ func skip(t testing.TB, why string) {
 	t.Skip(why)
 }
 
-func openRig() (*rig, error) {
+// keptPackages is where packages are kept for the next run of the tests.
+func keptPackages() string {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(cache, "apron-test", "packages")
+}
+
+// openRig starts an engine and what uses it.
+func openRig(packages string) (*rig, error) {
 	dir, err := os.MkdirTemp("", "apron")
 	if err != nil {
 		return nil, err
 	}
-	r := &rig{dir: dir}
+	r := &rig{dir: dir, packages: packages}
 	if err := r.startEngine(); err != nil {
 		return nil, err
 	}
@@ -173,23 +185,23 @@ func (r *rig) startEngine() error {
 	return nil
 }
 
-// config is that of the rig's builder. Packages are kept for the next run of the tests.
+// config is that of the rig's builder.
 func (r *rig) config() builder.Config {
-	c := builder.Config{
+	return builder.Config{
 		Dir: filepath.Join(r.dir, "builder"), Engine: containerd.SocketPath(r.dir), Builds: containerd.BuildSocketPath(r.dir),
-		Namespace: containerd.DefaultNamespace, Substitute: true,
+		Namespace: containerd.DefaultNamespace, Substitute: true, Packages: r.packages,
 	}
-	if cache, err := os.UserCacheDir(); err == nil {
-		c.Packages = filepath.Join(cache, "apron-test", "packages")
-	}
-	return c
 }
 
 func closeRig() error {
-	r := shared.rig
-	if r == nil {
+	if shared.rig == nil {
 		return nil
 	}
+	return shared.rig.close()
+}
+
+// close ends everything and removes it.
+func (r *rig) close() error {
 	var errs []error
 	if r.builder != nil {
 		errs = append(errs, r.builder.Close())

@@ -79,6 +79,44 @@ func TestMatchAndNearest(t *testing.T) {
 	}
 }
 
+// TestNotOnOffer: what nothing here offers fails in App Runner's words, with what there is instead.
+func TestNotOnOffer(t *testing.T) {
+	for _, tt := range []struct {
+		runtime, version string
+		offered          []string
+		want             string
+	}{
+		{"corretto8", "", []string{"17.0.21"}, "java 8 is not on offer here; there is 17.0.21."},
+		{"corretto11", "11.0.13.08.1", []string{"17.0.21"}, "java 11.0.13.08.1 is not on offer here; there is 17.0.21."},
+		{"dotnet6", "", nil, "dotnet 6 is not on offer here; no version of it is."},
+		{"php81", "", []string{"8.2.36"}, "php 8.1 is not on offer here; there is 8.2.36."},
+		{"nodejs22", "22.99", []string{"18.20.8", "22.1.0", "22.21.1"}, "nodejs 22.99 is not on offer here; there is 22.21.1, 18.20.8."},
+	} {
+		m, err := findRuntime(tt.runtime)
+		if err != nil {
+			t.Fatal(err)
+		}
+		prefixes, err := m.wanted(tt.version)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _, err = (&Builder{}).choose(m, catalog{Versions: tt.offered}, prefixes)
+		fault, ok := errors.AsType[*apron.Fault](err)
+		if want := unsupported + " " + tt.want; !ok || fault.Kind != apron.Invalid || fault.Msg != want {
+			t.Errorf("%s %s: got %v\nwant %s", tt.runtime, tt.version, err, want)
+		}
+		v, note, err := (&Builder{cfg: Config{Substitute: true}}).choose(m, catalog{Versions: tt.offered}, prefixes)
+		switch {
+		case len(tt.offered) == 0:
+			if apron.KindOf(err) != apron.Invalid {
+				t.Errorf("%s: %q in place of it, %v", tt.runtime, v, err)
+			}
+		case err != nil || v == "" || !strings.Contains(note, v+" is used in its place"):
+			t.Errorf("%s: %q in place of it, %q, %v", tt.runtime, v, note, err)
+		}
+	}
+}
+
 func TestUpstream(t *testing.T) {
 	for version, want := range map[string]string{
 		"3.11.2-1+b1": "3.11.2", "2:1.19~1": "1.19", "1:3.1.7+really3.1.2-0+deb12u1": "3.1.2", "17.0.21.1+2-1~deb12u1": "17.0.21.1",

@@ -116,9 +116,6 @@ func (b *Builder) assemble(ctx context.Context, l language, c catalog, version s
 		return baseImages{}, err
 	}
 	defer release()
-	if err := b.fetch(ctx, parts); err != nil {
-		return baseImages{}, fmt.Errorf("fetch packages: %w", err)
-	}
 	layers := make([]layer, len(parts))
 	group, gctx := errgroup.WithContext(ctx)
 	for i, p := range parts {

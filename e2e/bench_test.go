@@ -105,30 +105,3 @@ func pssMiB(b *testing.B, pid int) float64 {
 	b.Fatal("smaps_rollup has no Pss line")
 	return 0
 }
-
-// BenchmarkGitPush measures from the start of git push, of a change of sources alone, to the first
-// answer of the new version; caches are warm. Part of it is the push itself, to its return.
-func BenchmarkGitPush(b *testing.B) {
-	h := newHome(b)
-	work := newWorkTree(b)
-	push, url := h.repository("bench")
-	work.commit(map[string]string{"apprunner.yaml": nodeFile, "server.js": nodeServer("first")})
-	work.git("push", "--quiet", push, "main")
-	svc := h.created(b, codeInput("bench-push", url, "/"))
-	var pushes, serves []time.Duration
-	for i := 0; b.Loop(); i++ {
-		text := fmt.Sprintf("version %d", i)
-		work.commit(map[string]string{"server.js": nodeServer(text)})
-		start := time.Now()
-		work.git("push", "--quiet", push, "main")
-		pushes = append(pushes, time.Since(start))
-		poll(b, 5*time.Millisecond, "the new version", func() bool {
-			status, body, err := h.get(b.Context(), svc, "/")
-			return err == nil && status == http.StatusOK && body == text
-		})
-		serves = append(serves, time.Since(start))
-		h.settled(b, svc.ServiceArn)
-	}
-	report(b, pushes, "push")
-	report(b, serves, "serving")
-}

@@ -4,7 +4,10 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"io/fs"
+	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/http/cgi"
 	"net/http/httptest"
@@ -133,6 +136,8 @@ func TestFromSource(t *testing.T) {
 	needCommand(t, "git")
 	h := newHome(t)
 	t.Run("git push", h.testGitPush) // the first: it waits for the base image
+	t.Run("large repository", h.testLargeRepository)
+	t.Run("another port", h.testAnotherPort)
 	t.Run("webhook", h.testWebhook)
 	t.Run("connection", h.testConnection)
 	t.Run("command line", h.testUp)
@@ -143,24 +148,31 @@ func TestFromSource(t *testing.T) {
 // created creates a service from source code and returns it once it runs.
 func (h *home) created(t testing.TB, in *apprunner.CreateServiceInput) *types.Service {
 	t.Helper()
-	arn, limit := h.create(t, in).ServiceArn, time.Now().Add(firstBuild)
-	var svc *types.Service
-	for tick := time.NewTicker(50 * time.Millisecond); svc == nil; <-tick.C {
+	svc := h.settle(t, h.create(t, in).ServiceArn)
+	if svc.Status != types.ServiceStatusRunning {
+		t.Fatalf("service is %s; events:\n%s", svc.Status, h.events(t, svc))
+	}
+	return svc
+}
+
+// settle is settled with the patience that a first build needs.
+func (h *home) settle(t testing.TB, arn *string) *types.Service {
+	t.Helper()
+	limit := time.Now().Add(firstBuild)
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for ; ; <-tick.C {
 		out, err := h.client.DescribeService(t.Context(), &apprunner.DescribeServiceInput{ServiceArn: arn})
 		if err != nil {
 			t.Fatal(err)
 		}
 		switch {
 		case out.Service.Status != types.ServiceStatusOperationInProgress:
-			svc = out.Service
+			return out.Service
 		case time.Now().After(limit):
 			t.Fatalf("waited %s for the service; events:\n%s", firstBuild, h.events(t, out.Service))
 		}
 	}
-	if svc.Status != types.ServiceStatusRunning {
-		t.Fatalf("service is %s; events:\n%s", svc.Status, h.events(t, svc))
-	}
-	return svc
 }
 
 // The whole way: a repository is pushed, services are made from it, and further pushes deploy those
@@ -215,6 +227,67 @@ func (h *home) testGitPush(t *testing.T) {
 	h.wantAnswer(t, shop, "three")
 	h.remove(t, shop)
 	h.remove(t, api)
+}
+
+// A service in a directory of a repository of 200 MB, none of which compresses: it comes in, deploys,
+// and takes a further push in no more time than a small one does.
+func (h *home) testLargeRepository(t *testing.T) {
+	work := newWorkTree(t)
+	work.git("config", "core.compression", "0") // or the push would spend its time on what cannot be made smaller
+	work.commit(map[string]string{".gitattributes": "*.bin -delta\n"})
+	push, url := h.repository("large")
+	random := rand.NewChaCha8([32]byte{7})
+	for n := range 20 {
+		part := make([]byte, 10<<20)
+		_, _ = random.Read(part) // never fails
+		work.commit(map[string]string{fmt.Sprintf("assets/%d.bin", n): string(part)})
+	}
+	work.commit(map[string]string{"app/apprunner.yaml": nodeFile, "app/server.js": nodeAnswer("String(require('fs').statSync('../assets/19.bin').size)")})
+	work.git("push", "--quiet", push, "main")
+	svc := h.created(t, codeInput("large", url, "app"))
+	h.wantAnswer(t, svc, "10485760")
+	work.commit(map[string]string{"app/server.js": nodeServer("small change")})
+	said := work.git("push", push, "main")
+	if !strings.Contains(said, "Deploying commit") {
+		t.Errorf("the push printed\n%s", said)
+	}
+	h.comesToAnswer(t, svc, "small change")
+	h.settled(t, svc.ServiceArn)
+	h.remove(t, svc)
+}
+
+// A server whose port is any free one takes the same port again, and where that is taken it still knows
+// its own repositories by the URLs they had.
+func (h *home) testAnotherPort(t *testing.T) {
+	work := newWorkTree(t)
+	push, url := h.repository("moved")
+	work.commit(map[string]string{"apprunner.yaml": nodeFile, "server.js": nodeServer("one")})
+	work.git("push", "--quiet", push, "main")
+	svc := h.created(t, codeInput("moved", url, "/"))
+	old := h.local.Listen
+	h.kill(t, "serve")
+	h.start(t)
+	if h.local.Listen != old {
+		t.Errorf("the server listens at %s, before at %s", h.local.Listen, old)
+	}
+	h.kill(t, "serve")
+	l, err := net.Listen("tcp", old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	h.start(t)
+	if h.local.Listen == old {
+		t.Fatal("two listeners have one address")
+	}
+	push, _ = h.repository("moved")
+	work.commit(map[string]string{"server.js": nodeServer("two")})
+	if said := work.git("push", push, "main"); !strings.Contains(said, "Deploying commit") {
+		t.Errorf("the push printed\n%s", said)
+	}
+	h.comesToAnswer(t, svc, "two")
+	h.settled(t, svc.ServiceArn)
+	h.remove(t, svc)
 }
 
 // A repository elsewhere: a webhook has it looked at.

@@ -51,7 +51,7 @@ func (x *exchange) writes() bool { return x.service == "git-receive-pack" }
 
 // admit says whether there is a repository to speak to, which a client that pushes gets made.
 func (x *exchange) admit(ctx context.Context) (status int, err error) {
-	if x.host.exists(x.account, x.name) {
+	if x.host.Exists(x.account, x.name) {
 		if x.writes() && x.host.size(x.account, x.name) > x.host.cfg.MaxBytes {
 			return http.StatusForbidden, fmt.Errorf("the repository %s is full: it takes more than %d MiB", x.name, x.host.cfg.MaxBytes>>20)
 		}

@@ -12,8 +12,8 @@ import (
 // relative is a repository's directory below that of all, with slashes.
 func relative(account, name string) string { return path.Join(account, name+".git") }
 
-// exists reports whether there is a repository.
-func (h *Host) exists(account, name string) bool {
+// Exists reports whether the account has a repository of that name.
+func (h *Host) Exists(account, name string) bool {
 	_, err := h.root.Stat(path.Join(relative(account, name), "HEAD"))
 	return err == nil
 }
@@ -22,7 +22,7 @@ func (h *Host) exists(account, name string) bool {
 func (h *Host) create(ctx context.Context, account, name string) error {
 	h.mu.Lock() // rare and short; two first pushes to one name must not both make it
 	defer h.mu.Unlock()
-	if h.exists(account, name) {
+	if h.Exists(account, name) {
 		return nil
 	}
 	made := path.Join(account, ".new")

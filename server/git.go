@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -70,17 +71,36 @@ func openKeys(data string) (*secrets.Keyset, error) {
 // embeddedRepository returns where the repository is that a URL names, if it leads to this server.
 func (cp *controlPlane) embeddedRepository(account string, u *url.URL) (dir string, ok bool) {
 	name, ok := githost.Name(u.Path)
-	if !ok || u.Scheme != "http" && u.Scheme != "https" || !cp.listensAt(u.Host) {
+	if !ok || u.Scheme != "http" && u.Scheme != "https" {
 		return "", false
 	}
-	return cp.githost.Dir(account, name), true
+	dir = cp.githost.Dir(account, name)
+	switch {
+	case cp.listensAt(u.Host):
+		return dir, true
+	case cp.listenedAt(u.Host): // somebody else may be there now, but not with our repositories
+		return dir, cp.githost.Exists(account, name)
+	default:
+		return "", false
+	}
 }
 
 // listensAt reports whether host:port is the API's listener: by the name it was given, or by one of
 // loopback's.
 func (cp *controlPlane) listensAt(host string) bool {
 	own := cp.listener.Addr().String()
-	if strings.EqualFold(host, cp.cfg.Listen) || host == own {
+	return strings.EqualFold(host, cp.cfg.Listen) || sameListener(host, own)
+}
+
+// listenedAt reports whether host:port was the API's listener before a restart.
+func (cp *controlPlane) listenedAt(host string) bool {
+	return slices.ContainsFunc(cp.former, func(at string) bool { return sameListener(host, at) })
+}
+
+// sameListener reports whether host:port reaches a listener of this machine, with its address or one of
+// loopback's.
+func sameListener(host, own string) bool {
+	if host == own {
 		return true
 	}
 	name, p, err := net.SplitHostPort(host)
@@ -129,7 +149,7 @@ func (cp *controlPlane) names(address, repository string) bool {
 		return false
 	}
 	name, ok := githost.Name(u.Path)
-	return ok && name == repository && cp.listensAt(u.Host)
+	return ok && name == repository && (cp.listensAt(u.Host) || cp.listenedAt(u.Host))
 }
 
 // deployPushed deploys one service and says so.

@@ -46,6 +46,7 @@ type controlPlane struct {
 	log      *slog.Logger
 	admin    apron.AccessKey
 	listener net.Listener
+	former   []string // host:port where servers of this data directory listened before, newest first
 
 	store    *store.Store
 	auth     *auth.Auth
@@ -94,9 +95,8 @@ func open(ctx context.Context, cfg Config, hooks Hooks, log *slog.Logger) (_ *co
 	if err := cp.openIdentity(ctx); err != nil {
 		return nil, err
 	}
-	var lc net.ListenConfig
-	if cp.listener, err = lc.Listen(ctx, "tcp", cfg.Listen); err != nil {
-		return nil, fmt.Errorf("listen: %w", err)
+	if err := cp.listen(ctx); err != nil {
+		return nil, err
 	}
 	if err := cp.openImages(ctx); err != nil {
 		return nil, err

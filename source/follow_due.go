@@ -35,11 +35,8 @@ func lookAtDue[T interface{ when() *due }](ctx context.Context, items map[string
 			continue
 		}
 		g.Go(func() error {
-			err := look(ctx, item)
-			if ctx.Err() != nil {
-				return nil
-			}
-			if d.failures++; err == nil {
+			failed := look(ctx, item) != nil
+			if d.failures++; !failed {
 				d.failures = 0
 			}
 			d.at = time.Now().Add(pause(d.failures))
