@@ -70,12 +70,14 @@ func (h *home) ask(t *testing.T, svc *types.Service, path string) (answer chan s
 		t.Fatal(err)
 	}
 	req.Host = aws.ToString(svc.ServiceUrl)
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
+	arrived := make(chan error, 1)
 	answer = make(chan string, 1)
 	go func() {
+		resp, err := http.DefaultClient.Do(req)
+		arrived <- err
+		if err != nil {
+			return
+		}
 		defer resp.Body.Close()
 		b, err := io.ReadAll(resp.Body)
 		if err != nil {
@@ -83,6 +85,9 @@ func (h *home) ask(t *testing.T, svc *types.Service, path string) (answer chan s
 		}
 		answer <- string(b)
 	}()
+	if err := <-arrived; err != nil {
+		t.Fatal(err)
+	}
 	return answer
 }
 
