@@ -101,8 +101,12 @@ func port(t *testing.T, addr string) string {
 func (c talk) curl(t *testing.T) {
 	large := strings.Repeat("0123456789abcdef", 1<<16)
 	for _, v := range []struct{ flag, version string }{
-		{"--http1.0", "1"}, {"--http1.1", "1.1"}, {"--http2", "1.1"}, {"--http2-prior-knowledge", "2"},
-		{"--http1.1 TLS", "1.1"}, {"--http2 TLS", "2"},
+		{"--http1.0", "1"},
+		{"--http1.1", "1.1"},
+		{"--http2", "1.1"},
+		{"--http2-prior-knowledge", "2"},
+		{"--http1.1 TLS", "1.1"},
+		{"--http2 TLS", "2"},
 	} {
 		flag, secure := strings.CutSuffix(v.flag, " TLS")
 		scheme, at := "http", port(t, c.local.HTTP)

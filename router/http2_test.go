@@ -224,6 +224,7 @@ type h2Case struct {
 
 // How errors end a connection or, where a stream error is enough, a stream: section 5.4.
 func dies(code http2.ErrCode) []string { return []string{"goaway " + code.String(), "closed"} }
+
 func fails(codes ...http2.ErrCode) (list []string) {
 	for _, c := range codes {
 		list = append(list, "reset "+c.String(), "goaway "+c.String())
