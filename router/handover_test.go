@@ -203,10 +203,10 @@ type slow struct {
 	leave   func()
 }
 
-func newSlow(t testing.TB, id apron.InstanceID) slow {
+func newSlow(t testing.TB) slow {
 	leave := make(chan struct{})
 	s := slow{entered: make(chan struct{}, 1000), leave: sync.OnceFunc(func() { close(leave) })}
-	s.Backend = backend(t, id, func(w http.ResponseWriter, r *http.Request) {
+	s.Backend = backend(t, "i1", func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/slow" {
 			s.entered <- struct{}{}
 			<-leave
@@ -222,7 +222,7 @@ func newSlow(t testing.TB, id apron.InstanceID) slow {
 func TestDeploymentWaitsForReplacedRouters(t *testing.T) {
 	for _, successors := range []int{1, 3} {
 		b := start(t, nil)
-		s := newSlow(t, "i1")
+		s := newSlow(t)
 		old := route("web.example.com", s.Backend)
 		old.Options.AccessLog = true
 		f := newLoads()
@@ -268,7 +268,7 @@ func TestDeploymentWaitsForReplacedRouters(t *testing.T) {
 // An instance that left the table before the take-over has drained only when its last request ended.
 func TestDrainingGoesOnAfterTakeOver(t *testing.T) {
 	b := start(t, nil)
-	s := newSlow(t, "i1")
+	s := newSlow(t)
 	b.publish(route("web.example.com", s.Backend))
 	first := make(chan answer, 1)
 	go func() { first <- b.get("http://web.example.com/slow") }()
@@ -294,7 +294,7 @@ func TestDrainingGoesOnAfterTakeOver(t *testing.T) {
 // to who waits in the new one.
 func TestConcurrencyHoldsAcrossTakeOver(t *testing.T) {
 	b := start(t, nil)
-	s := newSlow(t, "i1")
+	s := newSlow(t)
 	r := route("web.example.com", s.Backend)
 	r.Concurrency = 1
 	b.publish(r)
@@ -321,7 +321,7 @@ func TestReplacedRouterDies(t *testing.T) {
 	old := b.process("router", b.cfg.Dir, "127.0.0.1:0", "")
 	b.client, _ = b.connect(router.ClientConfig{})
 	b.learnAddresses()
-	s := newSlow(t, "i1")
+	s := newSlow(t)
 	b.publish(route("web.example.com", s.Backend))
 	first := make(chan answer, 1)
 	go func() { first <- b.get("http://web.example.com/slow") }()

@@ -151,13 +151,14 @@ const (
 	open  = http2.FlagHeadersEndHeaders
 )
 
-// get sends a request without a body, ask one with a body that is to follow.
+// get sends a request without a body.
 func (u *h2User) get(stream uint32, change ...string) {
 	u.raw(http2.FrameHeaders, whole, stream, u.fields(change...))
 }
 
-func (u *h2User) ask(stream uint32, change ...string) {
-	u.raw(http2.FrameHeaders, open, stream, u.fields(append([]string{":method: POST"}, change...)...))
+// ask sends a request, on stream 1, with a body that is to follow.
+func (u *h2User) ask(change ...string) {
+	u.raw(http2.FrameHeaders, open, 1, u.fields(append([]string{":method: POST"}, change...)...))
 }
 
 // outcome reads until the router has ended a stream or the connection, or has answered a ping, and
@@ -345,7 +346,7 @@ var h2Connection = []h2Case{
 	}, want: dies(http2.ErrCodeProtocol)},
 	{section: "6.9", name: "window of a stream grows by 0", send: func(u *h2User) {
 		u.greet()
-		u.ask(1)
+		u.ask()
 		u.raw(http2.FrameWindowUpdate, 0, 1, "\x00\x00\x00\x00")
 	}, want: fails(http2.ErrCodeProtocol), passed: 1},
 	{section: "6.9", name: "window update of three bytes", send: func(u *h2User) {
@@ -359,19 +360,19 @@ var h2Connection = []h2Case{
 	}, want: dies(http2.ErrCodeFlowControl)},
 	{section: "6.9.1", name: "window of a stream overflows", send: func(u *h2User) {
 		u.greet()
-		u.ask(1)
+		u.ask()
 		_ = u.WriteWindowUpdate(1, 1<<31-1)
 		_ = u.WriteWindowUpdate(1, 1<<31-1)
 	}, want: fails(http2.ErrCodeFlowControl), passed: 1},
 	{section: "6.9.2", name: "a setting has the window of a stream overflow", send: func(u *h2User) {
 		u.greet()
-		u.ask(1)
+		u.ask()
 		_ = u.WriteWindowUpdate(1, 1<<31-1-65535)
 		_ = u.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1<<31 - 1})
 	}, want: dies(http2.ErrCodeFlowControl), passed: 1},
 	{section: "6.9.1", name: "no more than the window is sent", send: func(u *h2User) {
 		u.greet(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 3})
-		u.ask(1)
+		u.ask()
 		_ = u.WriteData(1, true, []byte("hello"))
 		for got := 0; got < 3; {
 			f, err := u.ReadFrame()
@@ -393,7 +394,7 @@ var h2Connection = []h2Case{
 	}, want: []string{"lo"}, passed: 1},
 	{section: "6.9", name: "more than the router's window", send: func(u *h2User) {
 		u.greet()
-		u.ask(1, ":path: /slow")
+		u.ask(":path: /slow")
 		for range 1 << 10 {
 			_ = u.WriteData(1, false, make([]byte, 16<<10))
 		}
@@ -412,7 +413,7 @@ var h2Frames = []h2Case{
 	}, want: []string{pong}},
 	{section: "4.2", name: "data longer than allowed", send: func(u *h2User) {
 		u.greet()
-		u.ask(1, ":path: /slow")
+		u.ask(":path: /slow")
 		u.raw(http2.FrameData, 0, 1, strings.Repeat("x", 1<<20+1))
 	}, want: append(fails(http2.ErrCodeFrameSize), "closed"), passed: 1},
 	{section: "4.2", name: "headers longer than allowed", send: func(u *h2User) {
@@ -443,7 +444,7 @@ var h2Frames = []h2Case{
 	}, want: dies(http2.ErrCodeProtocol)},
 	{section: "6.1", name: "data with more padding than payload", send: func(u *h2User) {
 		u.greet()
-		u.ask(1, ":path: /slow")
+		u.ask(":path: /slow")
 		u.raw(http2.FrameData, http2.FlagDataPadded, 1, "\x05x")
 	}, want: dies(http2.ErrCodeProtocol), passed: 1},
 	{section: "6.2", name: "headers on stream 0", send: func(u *h2User) {
@@ -468,7 +469,7 @@ var h2Frames = []h2Case{
 	}, want: dies(http2.ErrCodeProtocol)},
 	{section: "6.4", name: "reset of three bytes", send: func(u *h2User) {
 		u.greet()
-		u.ask(1, ":path: /slow")
+		u.ask(":path: /slow")
 		u.raw(http2.FrameRSTStream, 0, 1, "\x00\x00\x08")
 	}, want: dies(http2.ErrCodeFrameSize), passed: 1},
 	{section: "6.10", name: "continuation of nothing", send: func(u *h2User) {
@@ -495,7 +496,7 @@ var h2Frames = []h2Case{
 	}, want: []string{"200"}, passed: 1},
 	{section: "6.6", name: "a push by the user", send: func(u *h2User) {
 		u.greet()
-		u.ask(1, ":path: /slow")
+		u.ask(":path: /slow")
 		u.raw(http2.FramePushPromise, http2.FlagPushPromiseEndHeaders, 1, "\x00\x00\x00\x02"+u.fields())
 	}, want: dies(http2.ErrCodeProtocol), passed: 1},
 }
@@ -525,19 +526,19 @@ var h2Streams = []h2Case{
 	}, want: fails(http2.ErrCodeStreamClosed), passed: 1},
 	{section: "5.1", name: "data after a reset", send: func(u *h2User) {
 		u.greet()
-		u.ask(1, ":path: /slow")
+		u.ask(":path: /slow")
 		_ = u.WriteRSTStream(1, http2.ErrCodeCancel)
 		_ = u.WriteData(1, true, []byte("x"))
 	}, want: fails(http2.ErrCodeStreamClosed), passed: 1},
 	{section: "5.1", name: "headers after a reset", send: func(u *h2User) {
 		u.greet()
-		u.ask(1, ":path: /slow")
+		u.ask(":path: /slow")
 		_ = u.WriteRSTStream(1, http2.ErrCodeCancel)
 		u.get(1)
 	}, want: fails(http2.ErrCodeStreamClosed, http2.ErrCodeProtocol), passed: 1},
 	{section: "5.1", name: "window after a reset", send: func(u *h2User) {
 		u.greet()
-		u.ask(1, ":path: /slow")
+		u.ask(":path: /slow")
 		_ = u.WriteRSTStream(1, http2.ErrCodeCancel)
 		_ = u.WriteWindowUpdate(1, 1)
 		u.ping()
@@ -572,28 +573,28 @@ var h2Streams = []h2Case{
 var h2Messages = append([]h2Case{
 	{section: "8.1", name: "a request with a body and trailers", send: func(u *h2User) {
 		u.greet()
-		u.ask(1, "te: trailers", "trailer: x-sum")
+		u.ask("te: trailers", "trailer: x-sum")
 		_ = u.WriteData(1, false, []byte("hello"))
 		u.raw(http2.FrameHeaders, whole, 1, u.encode([2]string{"x-sum", "5"}))
 	}, want: []string{"200 hello"}, passed: 1},
 	{section: "8.1", name: "trailers that do not end the stream", send: func(u *h2User) {
 		u.greet()
-		u.ask(1, ":path: /slow")
+		u.ask(":path: /slow")
 		u.raw(http2.FrameHeaders, open, 1, u.encode([2]string{"x-sum", "5"}))
 	}, want: malformed(), passed: 1},
 	{section: "8.1", name: "a pseudo-header in trailers", send: func(u *h2User) {
 		u.greet()
-		u.ask(1, ":path: /slow")
+		u.ask(":path: /slow")
 		u.raw(http2.FrameHeaders, whole, 1, u.encode([2]string{":method", "GET"}))
 	}, want: malformed(), passed: 1},
 	{section: "8.1.1", name: "less than the content-length", send: func(u *h2User) {
 		u.greet()
-		u.ask(1, "content-length: 6")
+		u.ask("content-length: 6")
 		_ = u.WriteData(1, true, []byte("hello"))
 	}, want: malformed(), passed: 1},
 	{section: "8.1.1", name: "more than the content-length", send: func(u *h2User) {
 		u.greet()
-		u.ask(1, "content-length: 4")
+		u.ask("content-length: 4")
 		_ = u.WriteData(1, true, []byte("hello"))
 	}, want: malformed(), passed: 1},
 	{section: "8.1.1", name: "a content-length without a body", send: func(u *h2User) {
@@ -654,7 +655,7 @@ func TestHTTP2Floods(t *testing.T) {
 			}
 			var err error
 			for err == nil {
-				_, err = u.Conn.Write(many.Bytes())
+				_, err = u.Write(many.Bytes())
 			}
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Error("it could go on for ever")

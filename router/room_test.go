@@ -19,7 +19,7 @@ func crowded(t *testing.T, n, later uint64) (*bench, slow) {
 	p := b.process("router", b.cfg.Dir, "127.0.0.1:0", "", fmt.Sprint(n))
 	b.client, _ = b.connect(router.ClientConfig{})
 	b.learnAddresses()
-	s := newSlow(t, "i1")
+	s := newSlow(t)
 	b.publish(route("web.example.com", s.Backend))
 	if later != 0 {
 		if err := unix.Prlimit(p.Pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: later, Max: later}, nil); err != nil {

@@ -24,6 +24,14 @@ type due struct {
 // when makes what embeds a due fit for the funcs below.
 func (d *due) when() *due { return d }
 
+// put takes note of a look that has just ended.
+func (d *due) put(ok bool, pause func(failures int) time.Duration) {
+	if d.failures++; ok {
+		d.failures = 0
+	}
+	d.at = time.Now().Add(pause(d.failures))
+}
+
 // lookAtDue looks at the items that are due, a few at a time, and says when to look at them again.
 func lookAtDue[T interface{ when() *due }](ctx context.Context, items map[string]T, pause func(failures int) time.Duration, look func(context.Context, T) error) {
 	var g errgroup.Group
@@ -35,11 +43,7 @@ func lookAtDue[T interface{ when() *due }](ctx context.Context, items map[string
 			continue
 		}
 		g.Go(func() error {
-			failed := look(ctx, item) != nil
-			if d.failures++; !failed {
-				d.failures = 0
-			}
-			d.at = time.Now().Add(pause(d.failures))
+			d.put(look(ctx, item) == nil, pause)
 			return nil
 		})
 	}
