@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -50,6 +51,9 @@ func TestRouteTags(t *testing.T) {
 	}
 	tag("apron:websocket", "off")
 	eventually(t, "upgrades to be refused", func() bool { return upgrade() == http.StatusForbidden })
+	eventually(t, "the refusal to be counted", func() bool {
+		return strings.Contains(h.metrics(t), "\napron_router_ended_requests_total{reason=\"forbidden\"} 1\n")
+	})
 
 	tag("apron:access-log", "on")
 	eventually(t, "a line in the access log", func() bool {
@@ -63,6 +67,25 @@ func TestRouteTags(t *testing.T) {
 		return len(lines) > 0 && lines[0].Target == "/?logged=1" && lines[0].Status == http.StatusOK &&
 			strings.Contains(lines[0].Combined(), `"GET /?logged=1 HTTP/1.1" 200`)
 	})
+}
+
+// metrics returns what GET /metrics shows.
+func (h *home) metrics(t *testing.T) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+h.local.Listen+"/metrics", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != http.StatusOK {
+		t.Fatalf("GET /metrics: %s %v", res.Status, err)
+	}
+	return string(b)
 }
 
 // TestUpgradeReplacesTheRouter puts another file in the place of the program, as an upgrade does, and

@@ -58,6 +58,7 @@ type controlPlane struct {
 	githost  *githost.Host
 	git      *source.Git
 	branches *source.BranchFollower
+	metrics  *metrics
 	router   *router.Client
 	edge     *edge
 	engine   runningEngine
@@ -186,9 +187,10 @@ func (cp *controlPlane) openFleet() error {
 	if err != nil {
 		return fmt.Errorf("certificate authority: %w", err)
 	}
+	cp.metrics = newMetrics()
 	cp.router = router.NewClient(router.ClientConfig{
 		Socket: router.SocketPath(cp.cfg.Data), Log: cp.log.With("part", "router"),
-		OnAccess: accessLog{logs: cp.logs, log: cp.log.With("part", "access")}.write,
+		OnLoad: cp.metrics.observe, OnAccess: accessLog{logs: cp.logs, log: cp.log.With("part", "access")}.write,
 	})
 	own, err := loadCertificates(cp.cfg.Certificates)
 	if err != nil {
@@ -308,6 +310,8 @@ func (cp *controlPlane) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintln(w, "ok")
 	case r.URL.Path == "/readyz":
 		cp.serveReady(w)
+	case r.URL.Path == "/metrics":
+		cp.metrics.ServeHTTP(w, r)
 	default:
 		http.Error(w, "Nothing here. The App Runner API is POST / with a SigV4 signature.", http.StatusNotFound)
 	}
