@@ -28,7 +28,7 @@ export APRON_DATA := $(abspath $(DATA))
 endif
 
 # go test -timeout is per package; the longest are those that build images and kill processes.
-TEST_TIMEOUT ?= 15m
+TEST_TIMEOUT ?= 30m
 TEST ?= ./...
 # Only the engine's tests run gVisor, only the router's h2spec.
 TEST_TOOLS = $(if $(or $(filter ./... ./engine/...,$(TEST)),$(findstring containerd,$(TEST))),$(RUNSC)) \

@@ -22,7 +22,7 @@ import (
 // rolled back, the version before never stops answering, and the reason is in the operation, in the
 // events and beside the revision.
 func TestEveryFailureRollsBack(t *testing.T) {
-	h := newHome(t, "--start-window=3s")
+	h := newHome(t, "--start-window=6s")
 	image := h.push(t)
 	in := input("web1", image, map[string]string{"VERSION": "one"})
 	in.InstanceConfiguration = &types.InstanceConfiguration{Cpu: aws.String("256"), Memory: aws.String("512")}
@@ -41,7 +41,7 @@ func TestEveryFailureRollsBack(t *testing.T) {
 		{"exits with success", image, mode("exit", "CODE", "0"), nil, []string{"exit code: 0", "cannot reach the database"}},
 		{"is ended by a signal", image, mode("deaf", "SIGNAL", "KILL"), nil, []string{"exit code: 137 (SIGKILL)", "running, but not listening"}},
 		{"runs out of memory", image, mode("hungry"), nil, []string{"ran out of memory", "more memory, please"}},
-		{"never listens", image, mode("deaf"), nil, []string{"Health check failed on protocol `TCP` [Port: '8080'] for 3s", "refused", "running, but not listening"}},
+		{"never listens", image, mode("deaf"), nil, []string{"Health check failed on protocol `TCP` [Port: '8080'] for 6s", "refused", "running, but not listening"}},
 		{"listens elsewhere", image, mode("astray"), nil, []string{"Check your configured port number", "listening on :9090"}},
 		{"is not well", image, mode("sick"), overHTTP, []string{"protocol `HTTP` [Path: '/health']", "503", "not feeling well"}},
 	} {
