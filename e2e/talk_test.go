@@ -246,7 +246,7 @@ func (c talk) grpc(t *testing.T) {
 // browser opens the page of the application, which does the rest, over TLS and without.
 func (c talk) browser(t *testing.T) {
 	if _, err := exec.LookPath("chromium"); err != nil {
-		t.Skip("chromium is not installed; it is too large to be installed for this")
+		needed(t, "chromium is not installed (.ci/need test installs it)")
 	}
 	for scheme, addr := range map[string]string{"http": c.local.HTTP, "https": c.local.HTTPS} {
 		home := t.TempDir()
