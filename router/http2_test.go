@@ -2,6 +2,7 @@ package router_test
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -31,10 +33,10 @@ type h2User struct {
 	dec   *hpack.Decoder
 }
 
-// h2Users returns what makes connections, over TLS or in the clear, to a router whose instance
+// h2Users returns what makes connections, over TLS or in the clear, with the dialer it is given if any, to a router whose instance
 // answers with the request's body, and to /slow not before the end of the test. seen returns how many
 // requests of a user have reached the instance, and of nil, how many it had at a time.
-func h2Users(t *testing.T, secure bool, change func(*router.Config)) (open func(t testing.TB) *h2User, seen func(*h2User) int) {
+func h2Users(t *testing.T, secure bool, change func(*router.Config)) (open func(t testing.TB, with ...net.Dialer) *h2User, seen func(*h2User) int) {
 	b := start(t, func(c *router.Config) {
 		c.HTTPS = "127.0.0.1:0"
 		if change != nil {
@@ -79,13 +81,14 @@ func h2Users(t *testing.T, secure bool, change func(*router.Config)) (open func(
 		}
 	})))
 	t.Cleanup(func() { close(leave) })
-	return func(t testing.TB) *h2User {
+	return func(t testing.TB, with ...net.Dialer) *h2User {
 		t.Helper()
 		addr := b.addrs.HTTP
 		if secure {
 			addr = b.addrs.HTTPS
 		}
-		conn, err := net.Dial("tcp", addr)
+		dialer := append(with, net.Dialer{})[0]
+		conn, err := dialer.Dial("tcp", addr)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -630,6 +633,17 @@ func h2Malformed(pairs ...string) (list []h2Case) {
 	return list
 }
 
+// smallWindow is a [net.Dialer.Control] that has the other side hold little of what is not read: the size
+// Linux gives a send buffer is some segments, which are of 64 KiB on the loopback device.
+func smallWindow(_, _ string, c syscall.RawConn) error {
+	var err error
+	return cmp.Or(c.Control(func(fd uintptr) {
+		err = cmp.Or(
+			syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 1<<12),
+			syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_MAXSEG, 536))
+	}), err)
+}
+
 // What would have the router hold memory without end has it end the connection.
 func TestHTTP2Floods(t *testing.T) {
 	connect, _ := h2Users(t, false, nil)
@@ -638,10 +652,7 @@ func TestHTTP2Floods(t *testing.T) {
 		"pings":                        func(f *http2.Framer, _ string) error { return f.WritePing(false, [8]byte{}) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			u := connect(t)
-			if err := u.Conn.(*net.TCPConn).SetReadBuffer(1 << 12); err != nil { // so that what is not read fills it
-				t.Fatal(err)
-			}
+			u := connect(t, net.Dialer{Control: smallWindow})
 			u.greet()
 			u.raw(http2.FrameHeaders, http2.FlagHeadersEndStream, 1, u.fields())
 			if name != "a field block without an end" {
