@@ -76,6 +76,19 @@ func validLabel(l []byte) bool {
 	return len(l) > 0 && len(l) <= maxLabelLen && l[0] != '-' && l[len(l)-1] != '-'
 }
 
+// withoutPort returns s without a port at its end, and all of s where there is no valid one.
+func withoutPort[T text](s T) T {
+	for i := len(s) - 1; i >= 0; i-- {
+		if s[i] == ':' && validPort(s[i+1:]) {
+			return s[:i]
+		}
+		if s[i] < '0' || s[i] > '9' {
+			break
+		}
+	}
+	return s
+}
+
 // validPort reports whether s is a port. An empty one is (RFC 3986 section 3.2.3).
 func validPort[T text](s T) bool {
 	port := 0

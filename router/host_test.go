@@ -29,7 +29,11 @@ func FuzzHostName(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, in string) {
 		var h, again hostName
-		if !h.parse(in) {
+		ok := h.parse(in)
+		if name := withoutPort(in); validRouteHost(name) && !strings.HasPrefix(name, "*.") && (!ok || string(h.bytes()) != name) {
+			t.Errorf("%q is found as %q, but parsed as %q %v", in, name, h.bytes(), ok)
+		}
+		if !ok {
 			if h.n != 0 {
 				t.Errorf("%q is refused but leaves %q", in, h.bytes())
 			}

@@ -24,8 +24,12 @@ type breakerKey struct {
 	nth     int // of the service's routes
 }
 
-// lookup returns the route of a host as the client sent it, or nil.
+// lookup returns the route of a host as the client sent it, or nil. Nearly every client sends it as it is
+// in the table, and what is in the table needs no parsing.
 func (t *table) lookup(host string) *breaker {
+	if b, ok := t.exact[withoutPort(host)]; ok {
+		return b
+	}
 	var h hostName
 	if !h.parse(host) {
 		return nil
@@ -35,6 +39,9 @@ func (t *table) lookup(host string) *breaker {
 
 // find is lookup of a host in bytes; h is scratch memory.
 func (t *table) find(h *hostName, host []byte) *breaker {
+	if b, ok := t.exact[string(withoutPort(host))]; ok {
+		return b
+	}
 	if !parseHost(h, host) {
 		return nil
 	}
