@@ -19,9 +19,8 @@ const serverName = "envoy"
 // http.ResponseWriter the relay writes to, and counts what passes.
 type exchange struct {
 	http.ResponseWriter
-	start  time.Time
-	timer  *time.Timer // ends the request at its limit
-	cancel context.CancelCauseFunc
+	start time.Time
+	clock stopwatch // ends it when its time is over
 
 	breaker  *breaker      // of the route; nil: the host is unknown
 	held     *target       // of which a slot is taken; nil: none
@@ -38,7 +37,8 @@ type exchange struct {
 	ends      *ends
 	requestID string // that the instance was told
 
-	status   int // sent or, if nothing could be, to be recorded; 0: none yet
+	returned bool // nothing has to be cut short
+	status   int  // sent or, if nothing could be, to be recorded; 0: none yet
 	bytes    int64
 	bodyFail atomic.Bool // reading the client's body failed; set by the transport's goroutine
 }
@@ -57,6 +57,7 @@ func (x *exchange) acquire(ctx context.Context) (*backend, error) {
 func (x *exchange) WriteHeader(status int) {
 	if status >= http.StatusOK && x.status == 0 {
 		x.status = status
+		x.clock.answering.Store(true)
 	}
 	if status < http.StatusOK && x.http10 {
 		return // which has no such responses
@@ -66,7 +67,9 @@ func (x *exchange) WriteHeader(status int) {
 
 // Write passes a part of the body on.
 func (x *exchange) Write(p []byte) (int, error) {
+	x.clock.wait(&x.clock.writing)
 	n, err := x.ResponseWriter.Write(p)
+	x.clock.writing.Store(0)
 	x.bytes += int64(n)
 	return n, err
 }
@@ -77,6 +80,8 @@ func (x *exchange) FlushError() error {
 	if x.bodyless {
 		return nil
 	}
+	x.clock.wait(&x.clock.writing)
+	defer x.clock.writing.Store(0)
 	return http.NewResponseController(x.ResponseWriter).Flush()
 }
 
@@ -105,7 +110,10 @@ type requestBody struct {
 
 // Read notes when it was the client that failed, not the instance.
 func (b *requestBody) Read(p []byte) (int, error) {
+	clock := &b.exchange.clock
+	clock.wait(&clock.reading)
 	n, err := b.ReadCloser.Read(p)
+	clock.reading.Store(0)
 	if err != nil && !errors.Is(err, io.EOF) {
 		b.exchange.bodyFail.Store(true)
 	}
@@ -122,6 +130,8 @@ func (x *exchange) fail(r *http.Request, err error) {
 	case refused, errors.Is(err, errUnknownHost), errors.Is(err, errMethod), errors.Is(err, errNoUpgrade), errors.Is(err, errRedirect):
 	case errors.Is(cause, errRequestLimit):
 		err = errRequestLimit
+	case errors.Is(cause, errUserSlow):
+		err = errUserSlow
 	case cause != nil:
 		err = errUserGone
 	case x.bodyFail.Load():
@@ -132,7 +142,7 @@ func (x *exchange) fail(r *http.Request, err error) {
 	way, status, text := ending(err)
 	x.ends.add(way)
 	switch way {
-	case endLimit, endReset, endProtocol, endBody, endGone:
+	case endLimit, endReset, endProtocol, endBody, endSlow, endGone:
 		x.hangUp(r)
 	default:
 	}
@@ -147,6 +157,20 @@ func (x *exchange) fail(r *http.Request, err error) {
 		x.Header().Set(reasonHeader, way.reason())
 	}
 	x.reply(r, status, text)
+}
+
+// cut returns in which way an answer that had begun has ended early.
+func (x *exchange) cut(r *http.Request) end {
+	switch cause := context.Cause(r.Context()); {
+	case errors.Is(cause, errRequestLimit):
+		return endLimit
+	case errors.Is(cause, errUserSlow):
+		return endSlow
+	case cause != nil:
+		return endGone
+	default:
+		return endCut
+	}
 }
 
 // malformed reports whether net/http could not make sense of what the instance answered. Its errors
@@ -175,6 +199,9 @@ func (x *exchange) reply(r *http.Request, status int, body string) {
 		h.Set("Content-Type", "text/plain")
 	}
 	x.WriteHeader(status)
+	if x.clock.stream != nil && body != "" {
+		_ = x.clock.stream.SetWriteDeadline(time.Now().Add(answerSlack)) // nobody watches it then
+	}
 	if body != "" && r.Method != http.MethodHead {
 		_, _ = io.WriteString(x, body) // a client that is gone is no one's concern
 	}

@@ -38,6 +38,7 @@ type proxy struct {
 	ends      *ends
 	redirect  redirection // set before the first request
 	explain   bool
+	stall     time.Duration // Config.StallLimit
 	reverse   httputil.ReverseProxy
 	transport *http.Transport // to instances that speak HTTP/1.1
 	h2c       *http.Transport // to those that speak HTTP/2
@@ -46,7 +47,7 @@ type proxy struct {
 }
 
 func newProxy(cfg Config, r *routes, access *accessLog, e *ends) *proxy {
-	p := &proxy{routes: r, access: access, ends: e, explain: cfg.Explain}
+	p := &proxy{routes: r, access: access, ends: e, explain: cfg.Explain, stall: cfg.StallLimit}
 	p.transport = &http.Transport{
 		DialContext:            dialInstance,
 		DisableCompression:     true,
@@ -84,11 +85,20 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer p.busy.Add(-1)
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
-	x := &exchange{ResponseWriter: w, start: time.Now(), cancel: cancel, ends: p.ends, proxy: p, http10: r.ProtoMajor == 1 && r.ProtoMinor == 0}
-	defer p.finish(x, r)
-
+	x := &exchange{ResponseWriter: w, start: time.Now(), ends: p.ends, proxy: p, http10: r.ProtoMajor == 1 && r.ProtoMinor == 0}
+	x.clock.init(x.start, cancel)
+	if r.ProtoMajor == 2 { // of HTTP/1 the connection takes care
+		x.clock.stream, x.clock.stall = http.NewResponseController(w), p.stall
+	}
 	first := &attempt{exchange: x}
 	r = r.WithContext(context.WithValue(ctx, attemptKey{}, first))
+	defer func() { p.finish(x, r) }()
+	p.answer(ctx, x, first, r)
+	x.returned = true
+}
+
+// answer has an instance answer the request, or does it itself.
+func (p *proxy) answer(ctx context.Context, x *exchange, first *attempt, r *http.Request) {
 	if r.Method == http.MethodConnect {
 		x.fail(r, errMethod)
 		return
@@ -101,7 +111,7 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if r.ContentLength != 0 {
 		// An answer may begin before the body has ended; net/http would first read all of it.
-		_ = http.NewResponseController(w).EnableFullDuplex() // HTTP/2 needs no asking
+		_ = http.NewResponseController(x.ResponseWriter).EnableFullDuplex() // HTTP/2 needs no asking
 	}
 	backend, err := p.enter(ctx, x, r)
 	if err != nil {
@@ -110,21 +120,6 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	first.backend = backend
 	p.reverse.ServeHTTP(x, r)
-}
-
-// limit ends the request when its time is over.
-func (x *exchange) limit(r *http.Request, limit time.Duration) {
-	if x.timer != nil {
-		x.timer.Stop()
-	}
-	end := x.start.Add(limit)
-	x.timer = time.AfterFunc(time.Until(end), func() { x.cancel(errRequestLimit) })
-	if r.ProtoMajor == 2 {
-		// They unblock what waits for a user that has stopped, after the answer had its chance. Of
-		// HTTP/1 the connection takes care.
-		rc := http.NewResponseController(x.ResponseWriter)
-		_, _ = rc.SetReadDeadline(end.Add(bodySlack)), rc.SetWriteDeadline(end.Add(answerSlack))
-	}
 }
 
 // enter finds the route of the request and waits for a slot of one of its instances.
@@ -142,7 +137,7 @@ func (p *proxy) enter(ctx context.Context, x *exchange, r *http.Request) (*backe
 		if p.redirect.on && r.TLS == nil {
 			return nil, errRedirect
 		}
-		x.limit(r, set.requestTimeout)
+		x.clock.limit(set.requestTimeout)
 		b, err := x.acquire(ctx)
 		// The host may have got another route while the request was between table and breaker.
 		if errors.Is(err, errNoInstance) && p.routes.current.Load() != t {
@@ -210,10 +205,11 @@ func (p *proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // finish returns the slot and records the request, however it ended.
 func (p *proxy) finish(x *exchange, r *http.Request) {
-	if x.timer != nil {
-		x.timer.Stop()
-	}
+	x.clock.stop()
 	p.release(x)
+	if !x.returned { // an answer that had begun is being cut short by a panic
+		p.ends.add(x.cut(r))
+	}
 	x.record(r, p.access)
 }
 

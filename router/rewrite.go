@@ -65,7 +65,7 @@ func modifyResponse(res *http.Response) error {
 		x.Header()["Content-Type"] = nil // keeps net/http from guessing one
 	}
 	if res.StatusCode == http.StatusSwitchingProtocols {
-		x.timer.Stop() // a tunnel may stay open
+		x.clock.stop() // a tunnel may stay open
 		x.status = res.StatusCode
 		// But not longer than the request's context: a client that neither reads nor writes would
 		// keep the relay from noticing that it is done.

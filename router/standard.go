@@ -30,10 +30,13 @@ func newStandard(base context.Context, cfg Config, r *relay) *standard {
 		ReadHeaderTimeout:            cfg.HeaderLimit,
 		IdleTimeout:                  cfg.IdleLimit,
 		MaxHeaderBytes:               maxHeaderBytes,
-		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: maxHTTP2Streams, MaxReadFrameSize: maxHTTP2Frame},
-		Protocols:                    new(http.Protocols),
-		BaseContext:                  func(net.Listener) context.Context { return base },
-		ErrorLog:                     slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: maxHTTP2Streams, MaxReadFrameSize: maxHTTP2Frame,
+			WriteByteTimeout: cfg.StallLimit, // of a connection that takes nothing; of a stream see stopwatch
+		},
+		Protocols:   new(http.Protocols),
+		BaseContext: func(net.Listener) context.Context { return base },
+		ErrorLog:    slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
 		ConnState: func(c net.Conn, state http.ConnState) {
 			if state == http.StateClosed || state == http.StateHijacked {
 				r.left(c.RemoteAddr())
