@@ -2,6 +2,7 @@ package builder_test
 
 import (
 	"archive/tar"
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -179,8 +180,11 @@ func (r *rig) startEngine() error {
 	if err != nil {
 		return err
 	}
-	if _, err := io.ReadFull(ready, make([]byte, 1)); err != nil {
-		return fmt.Errorf("engine child did not get ready: %w\n%s", err, r.log.String())
+	steps := bufio.NewReader(ready)
+	for line := ""; line != "\n"; { // an empty line: it is ready
+		if line, err = steps.ReadString('\n'); err != nil {
+			return fmt.Errorf("engine child did not get ready: %w\n%s", err, r.log.String())
+		}
 	}
 	return nil
 }

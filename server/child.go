@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -36,13 +35,6 @@ type child struct {
 	succeed []string
 	log     *slog.Logger
 }
-
-// How long a process that was found running may take to serve its socket, and one that was
-// started. A machine that compiles on all its cores is slow.
-const childReady = 30 * time.Second
-
-// readyFD is the descriptor on which a started process says that it is ready.
-const readyFD = 3
 
 // keep makes sure that the role is played until ctx is done: found or started, and started again
 // when it dies. It calls up each time it is there. When it cannot be had the first time, because a
@@ -134,7 +126,7 @@ func sameProgram(pid int) bool {
 // awaitSocket dials until somebody answers: for a process that somebody else has just started, the
 // only sign there is.
 func (c *child) awaitSocket(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, childReady)
+	ctx, cancel := context.WithTimeout(ctx, stepPatience)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -191,7 +183,7 @@ func spawn(ctx context.Context, data, role string, args []string) (*process, err
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), self, append([]string{role}, args...)...)
 	cmd.Stdout, cmd.Stderr = logFile, logFile
 	cmd.ExtraFiles = []*os.File{w}
-	cmd.Env = append(os.Environ(), fmt.Sprintf("APRON_READY_FD=%d", readyFD))
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d", readyEnv, readyFD))
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	err = cmd.Start()
@@ -228,38 +220,4 @@ func lastLines(f *os.File, after int64) string {
 	n, _ := f.ReadAt(b, from) // what can be read is better than nothing
 	lines := strings.Split(strings.TrimSpace(string(b[:n])), "\n")
 	return strings.Join(lines[max(0, len(lines)-quotedLines):], "\n")
-}
-
-// awaitReady reads the line a started process writes when it is ready; end of file means that it
-// died before.
-func awaitReady(ctx context.Context, ready *os.File) error {
-	deadline := time.Now().Add(childReady)
-	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
-		deadline = d
-	}
-	if err := ready.SetReadDeadline(deadline); err != nil {
-		return fmt.Errorf("set deadline: %w", err)
-	}
-	stop := context.AfterFunc(ctx, func() { _ = ready.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
-	b := make([]byte, 1)
-	switch _, err := io.ReadFull(ready, b); {
-	case err == nil:
-		return nil
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return errors.New("was not ready in time")
-	default:
-		return errors.New("ended before it was ready")
-	}
-}
-
-// sayReady tells the process that started this one, if any, that it is ready.
-func sayReady() {
-	if os.Getenv("APRON_READY_FD") == "" {
-		return
-	}
-	w := os.NewFile(readyFD, "ready")
-	_, _ = w.Write([]byte("\n")) // nobody listening is no reason to stop
-	_ = w.Close()
-	_ = os.Unsetenv("APRON_READY_FD")
 }

@@ -130,6 +130,7 @@ func (cp *controlPlane) restore(ctx context.Context, up ...*once) error {
 			return err
 		}
 	}
+	sayStep(restoreLimit + stepPatience)
 	limited, cancel := context.WithTimeout(ctx, restoreLimit)
 	defer cancel()
 	if err := cp.fleet.Restore(limited); err != nil {
@@ -261,7 +262,10 @@ func RunRouter(ctx context.Context, cfg Config, takeOver bool, log *slog.Logger)
 // RunEngine plays the role "engine" until ctx is done. Instances outlive it.
 func RunEngine(ctx context.Context, cfg Config, log *slog.Logger) error {
 	return runRole(cfg, roleEngine, func() error {
-		return containerd.Serve(ctx, containerd.ServerConfig{Dir: cfg.Data, Log: log, Ready: sayReady, Builds: cfg.Builds.limits()})
+		return containerd.Serve(ctx, containerd.ServerConfig{
+			Dir: cfg.Data, Log: log, Builds: cfg.Builds.limits(),
+			Step: func() { sayStep(stepPatience) }, Ready: sayReady,
+		})
 	})
 }
 

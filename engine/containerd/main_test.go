@@ -196,8 +196,14 @@ func newImages(t testing.TB) *images {
 	return &images{host: strings.TrimPrefix(srv.URL, "http://"), layer: layer}
 }
 
-// appTar returns a root file system with the application and a user.
-func appTar(t testing.TB) (io.ReadCloser, error) {
+// testApp names the application, built, for where there is no compiler.
+const testApp = "APRON_TEST_APP"
+
+// readApp returns the application of testdata/app.
+func readApp(t testing.TB) ([]byte, error) {
+	if exe := os.Getenv(testApp); exe != "" {
+		return os.ReadFile(exe)
+	}
 	exe := filepath.Join(os.TempDir(), fmt.Sprintf("apron-test-app-%d", os.Getpid()))
 	if _, err := os.Stat(exe); err != nil {
 		cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", exe, "./testdata/app")
@@ -207,7 +213,12 @@ func appTar(t testing.TB) (io.ReadCloser, error) {
 		}
 	}
 	t.Cleanup(func() { _ = os.Remove(exe) })
-	b, err := os.ReadFile(exe)
+	return os.ReadFile(exe)
+}
+
+// appTar returns a root file system with the application and a user.
+func appTar(t testing.TB) (io.ReadCloser, error) {
+	b, err := readApp(t)
 	if err != nil {
 		return nil, err
 	}

@@ -22,6 +22,7 @@ type ServerConfig struct {
 	Dir    string       // data directory, absolute
 	Socket string       // unix socket to serve on; empty: SocketPath(Dir)
 	Log    *slog.Logger // nil: discards
+	Step   func()       // called after each step of the start, which takes seconds; nil: nobody is told
 	Ready  func()       // called once the socket answers; nil: nobody is told
 	Builds BuildLimits  // what builds may use
 }
@@ -36,6 +37,9 @@ func Serve(ctx context.Context, c ServerConfig) error {
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Step == nil {
+		c.Step = func() {}
 	}
 	if err := checkSocket(c.Socket); err != nil {
 		return err
@@ -52,6 +56,7 @@ func Serve(ctx context.Context, c ServerConfig) error {
 	if err != nil {
 		return err
 	}
+	c.Step()
 	// containerd asks the shim about its runc without saying which, so it must be found in PATH too.
 	if err := os.Setenv("PATH", filepath.Dir(runc)+string(os.PathListSeparator)+os.Getenv("PATH")); err != nil {
 		return fmt.Errorf("set PATH: %w", err)
@@ -64,9 +69,11 @@ func Serve(ctx context.Context, c ServerConfig) error {
 		return err
 	}
 	defer srv.Stop()
+	c.Step()
 	if err := awaitAnswer(ctx, c.Socket, c.Log); err != nil {
 		return err
 	}
+	c.Step()
 	b, err := listenBuilds(ctx, c)
 	if err != nil {
 		return err
@@ -118,6 +125,7 @@ func start(ctx context.Context, c ServerConfig) (*server.Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make containerd: %w", err)
 	}
+	c.Step()
 	if err := srv.Start(ctx); err != nil {
 		srv.Stop()
 		return nil, fmt.Errorf("start containerd: %w", err)

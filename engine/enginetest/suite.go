@@ -1,8 +1,10 @@
 package enginetest
 
 import (
+	"cmp"
 	"errors"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -42,8 +44,15 @@ type Harness struct {
 // LastWords is the line the harness's images write before they end.
 const LastWords = "last words"
 
-// patience bounds every wait of the suite; reaching it fails the test.
-const patience = 60 * time.Second
+// patience bounds every wait of the suite; reaching it fails the test. A machine that is emulated needs
+// more: the environment variable APRON_TEST_PATIENCE is a duration.
+var patience = sync.OnceValue(func() time.Duration {
+	d, err := time.ParseDuration(cmp.Or(os.Getenv("APRON_TEST_PATIENCE"), "60s"))
+	if err != nil {
+		panic("APRON_TEST_PATIENCE: " + err.Error())
+	}
+	return d
+})
 
 // Run tests that an engine keeps the promises of engine.Engine. newEngine is called once per test
 // and must register the engine's clean-up with t.
@@ -129,7 +138,7 @@ func (w *Watcher) add(i apron.Instance) {
 // gone included, and returns them.
 func (w *Watcher) Until(t testing.TB, what string, ok func([]apron.Instance) bool) []apron.Instance {
 	t.Helper()
-	deadline := time.NewTimer(patience)
+	deadline := time.NewTimer(patience())
 	defer deadline.Stop()
 	for {
 		w.mu.Lock()
@@ -141,7 +150,7 @@ func (w *Watcher) Until(t testing.TB, what string, ok func([]apron.Instance) boo
 		select {
 		case <-changed:
 		case <-deadline.C:
-			t.Fatalf("waited %s for %s; synced %v, instances now: %+v", patience, what, synced, describe(now))
+			t.Fatalf("waited %s for %s; synced %v, instances now: %+v", patience(), what, synced, describe(now))
 		}
 	}
 }

@@ -98,7 +98,7 @@ func testWatchEndsWithContext(t *testing.T, e engine.Engine, _ Harness) {
 	go func() { done <- e.Watch(ctx, func() { close(synced) }, func(apron.Instance) {}) }()
 	select {
 	case <-synced:
-	case <-time.After(patience):
+	case <-time.After(patience()):
 		t.Error("Watch of an empty engine never synced")
 	}
 	cancel()

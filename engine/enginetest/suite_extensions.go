@@ -74,7 +74,7 @@ func testFreezer(t *testing.T, f engine.Freezer, i apron.Instance) {
 	if err := f.Freeze(t.Context(), i.ID, false); err != nil {
 		t.Fatal(err)
 	}
-	cl.Timeout = patience
+	cl.Timeout = patience()
 	resp, err := cl.Get("http://" + i.Addr.String() + "/")
 	if err != nil {
 		t.Fatalf("a thawed instance: %v", err)

@@ -29,6 +29,7 @@ func main() {
 		fmt.Println("hello")
 	}
 	switch mode {
+	case "nothing": // but say hello
 	case "exit":
 		fmt.Fprintln(os.Stderr, lastWords)
 		os.Exit(7)
