@@ -92,7 +92,7 @@ func TestRevisedBuild(t *testing.T) {
 	p.PreBuild = []string{`test "${TOKEN/cr3t/ecret}" = s3ecret-value && test -z "$PORT"`, "cd / && export X=1", `test "$PWD" = /app/backend && test -z "$X"`}
 	p.Build = []string{"touch built /usr/local/built", `cat "../shared/a b.txt"`, "test ! -e ../.git"}
 	p.PostBuild = []string{"test -e built", "touch post-built"}
-	p.PreRun = []string{`test -n "$TOKEN" && test -e built && test ! -e /usr/local/built && test ! -e post-built`, "touch /usr/local/ran"}
+	p.PreRun = []string{"touch /opt/x /srv/x /mnt/x /usr/local/src/x", `test -n "$TOKEN" && test -e built && test ! -e /usr/local/built && test ! -e post-built`, "touch /usr/local/ran"}
 	p.Command = "test -e /usr/local/ran && exec node server.js"
 	p.Port = 3000
 	result, log := r.build(t, p)
