@@ -415,8 +415,8 @@ func TestRefusals(t *testing.T) {
 		change func(*builder.Plan)
 		want   string
 	}{
-		"unknown runtime":     {func(p *builder.Plan) { p.Runtime = "nodejs99" }, "The specified runtime version is not supported."},
-		"nonsense version":    {func(p *builder.Plan) { p.RuntimeVersion = "newest" }, "The specified runtime version is not supported."},
+		"unknown runtime":     {func(p *builder.Plan) { p.Runtime = "nodejs99" }, "Failed to build your application source code. Reason: The specified runtime version is not supported."},
+		"nonsense version":    {func(p *builder.Plan) { p.RuntimeVersion = "newest" }, "Failed to build your application source code. Reason: The specified runtime version is not supported."},
 		"pre-run of original": {func(p *builder.Plan) { p.Runtime, p.PreRun = "go1", []string{"true"} }, "has no 'pre-run' commands"},
 		"no such directory":   {func(p *builder.Plan) { p.SourceDirectory = "nope" }, "is not in the repository"},
 		"way out":             {func(p *builder.Plan) { p.SourceDirectory = "../.." }, "leads out of the repository"},
