@@ -41,6 +41,7 @@ type RevisionSummary struct {
 	Serving   bool   // it has the service's requests, or will have them again when it is resumed
 	Source    string // image identifier, or URL and branch of a repository
 	Digest    string `json:",omitempty"` // of the image; absent: not resolved
+	Commit    string `json:",omitempty"` // that was built; absent: none was, or not yet
 	CopyOf    int    `json:",omitempty"` // number of the revision it repeats; absent: none
 	Reason    string `json:",omitempty"` // why its deployment failed
 	CreatedAt *Timestamp
@@ -163,10 +164,14 @@ func (e extension) listRevisions(ctx context.Context, scope apron.Scope, in List
 	}
 	out := &ListRevisionsResponse{Revisions: make([]RevisionSummary, 0, len(list))}
 	for _, rev := range slices.Backward(list) {
-		out.Revisions = append(out.Revisions, RevisionSummary{
+		summary := RevisionSummary{
 			ID: string(rev.ID), Number: rev.Number, Outcome: string(rev.Outcome), Serving: rev.ID == svc.Active, Source: sourceOf(rev.Config.Source),
 			Digest: rev.Image.Digest, CopyOf: rev.CopyOf, Reason: rev.Reason, CreatedAt: timestamp(rev.CreatedAt),
-		})
+		}
+		if rev.Build != nil {
+			summary.Commit = rev.Build.Commit
+		}
+		out.Revisions = append(out.Revisions, summary)
 	}
 	return out, nil
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -65,7 +66,7 @@ func checkSource(p *Plan) error {
 func (b *Builder) buildManaged(ctx context.Context, p Plan, log func(line string)) (Result, error) {
 	m, err := findRuntime(p.Runtime)
 	if err != nil {
-		return Result{}, err
+		return Result{}, notSupported(err)
 	}
 	if !m.revised && len(p.PreRun) > 0 {
 		return Result{}, apron.Faultf(apron.Invalid, "%s Reason: The runtime %s has no 'pre-run' commands.", failed, m.id)
@@ -76,7 +77,7 @@ func (b *Builder) buildManaged(ctx context.Context, p Plan, log func(line string
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
 		}
-		return Result{}, fmt.Errorf("base image for %s: %w", m.id, err)
+		return Result{}, fmt.Errorf("base image for %s: %w", m.id, notSupported(err))
 	}
 	say(fmt.Sprintf("Runtime: %s %s, from %s.", m.language, base.version, base.origin))
 	for _, n := range base.notes {
@@ -101,6 +102,15 @@ func (b *Builder) buildManaged(ctx context.Context, p Plan, log func(line string
 		Image:          apron.Image{Reference: imageHost + string(p.Service) + "@" + digest, Digest: digest},
 		RuntimeVersion: base.version, Base: base.origin, Warnings: base.notes,
 	}, nil
+}
+
+// notSupported puts the words in front with which App Runner says in a deployment that there is no such
+// version.
+func notSupported(err error) error {
+	if f := new(apron.Fault); errors.As(err, &f) && strings.HasPrefix(f.Msg, unsupported) {
+		return &apron.Fault{Kind: f.Kind, Msg: failed + " Reason: " + f.Msg, Err: f.Err}
+	}
+	return err
 }
 
 // graphOf puts together what is built and what it needs.

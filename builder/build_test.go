@@ -92,7 +92,7 @@ func TestRevisedBuild(t *testing.T) {
 	p.PreBuild = []string{`test "${TOKEN/cr3t/ecret}" = s3ecret-value && test -z "$PORT"`, "cd / && export X=1", `test "$PWD" = /app/backend && test -z "$X"`}
 	p.Build = []string{"touch built /usr/local/built", `cat "../shared/a b.txt"`, "test ! -e ../.git"}
 	p.PostBuild = []string{"test -e built", "touch post-built"}
-	p.PreRun = []string{`test -n "$TOKEN" && test -e built && test ! -e /usr/local/built && test ! -e post-built`, "touch /usr/local/ran"}
+	p.PreRun = []string{"touch /opt/x /srv/x /mnt/x /usr/local/src/x", `test -n "$TOKEN" && test -e built && test ! -e /usr/local/built && test ! -e post-built`, "touch /usr/local/ran"}
 	p.Command = "test -e /usr/local/ran && exec node server.js"
 	p.Port = 3000
 	result, log := r.build(t, p)
@@ -415,8 +415,8 @@ func TestRefusals(t *testing.T) {
 		change func(*builder.Plan)
 		want   string
 	}{
-		"unknown runtime":     {func(p *builder.Plan) { p.Runtime = "nodejs99" }, "The specified runtime version is not supported."},
-		"nonsense version":    {func(p *builder.Plan) { p.RuntimeVersion = "newest" }, "The specified runtime version is not supported."},
+		"unknown runtime":     {func(p *builder.Plan) { p.Runtime = "nodejs99" }, "Failed to build your application source code. Reason: The specified runtime version is not supported."},
+		"nonsense version":    {func(p *builder.Plan) { p.RuntimeVersion = "newest" }, "Failed to build your application source code. Reason: The specified runtime version is not supported."},
 		"pre-run of original": {func(p *builder.Plan) { p.Runtime, p.PreRun = "go1", []string{"true"} }, "has no 'pre-run' commands"},
 		"no such directory":   {func(p *builder.Plan) { p.SourceDirectory = "nope" }, "is not in the repository"},
 		"way out":             {func(p *builder.Plan) { p.SourceDirectory = "../.." }, "leads out of the repository"},

@@ -25,6 +25,9 @@ type manifest struct {
 // project run, and no dependency is a directory of it.
 func findManifest(l language, tree fs.FS, p Plan) manifest {
 	var m manifest
+	if strings.ContainsAny(p.SourceDirectory, "*?[]\\!#") { // the files are named in patterns
+		return m
+	}
 	var files []string
 	switch l {
 	case langNode:
@@ -36,7 +39,9 @@ func findManifest(l language, tree fs.FS, p Plan) manifest {
 			if len(p.PreBuild) == 0 {
 				m.build = leading(p.Build, pipInstall)
 			}
-			m.preRun = leading(p.PreRun, pipInstallOutside)
+			if !slices.ContainsFunc(slices.Concat(p.PreBuild, p.Build), writesRequirements) {
+				m.preRun = leading(p.PreRun, pipInstallOutside)
+			}
 		}
 	case langRuby:
 		if files = rubyManifest(tree); files != nil && len(p.PreBuild) == 0 {
@@ -66,6 +71,12 @@ var (
 	bundleInstall     = regexp.MustCompile(`^(bundle install|bundle config( set)?( --local| --global)? [\w.]+ [\w./:-]+)( (--jobs[= ]\d+|--retry[= ]\d+|--quiet))*$`)
 	goDownload        = regexp.MustCompile(`^go mod download( -x)?$`)
 )
+
+// writesRequirements reports whether a command may make another list of the one in the repository.
+func writesRequirements(command string) bool {
+	return !pipInstall.MatchString(strings.TrimSpace(command)) &&
+		(strings.Contains(command, "requirements") || strings.Contains(command, "pip-compile"))
+}
 
 // leading returns how many of the first commands match.
 func leading(commands []string, pattern *regexp.Regexp) int {

@@ -65,9 +65,12 @@ func (b *Builder) buildDockerfile(ctx context.Context, p Plan, log func(string))
 	}, nil
 }
 
-// dockerfileAttrs are the settings of the frontend.
+// dockerfileAttrs are the settings of the frontend. Caches belong to the service alone, as in
+// cacheMount.option; with the frontend's own names, all services would share them.
 func dockerfileAttrs(p Plan) map[string]string {
-	attrs := map[string]string{"filename": "Dockerfile", "image-resolve-mode": "local"}
+	attrs := map[string]string{
+		"filename": "Dockerfile", "image-resolve-mode": "local", "build-arg:BUILDKIT_CACHE_MOUNT_NS": string(p.Service),
+	}
 	for _, v := range p.BuildEnv {
 		if !strings.HasPrefix(v.Name, "BUILDKIT_") { // these are settings, not arguments
 			attrs["build-arg:"+v.Name] = v.Value

@@ -121,6 +121,18 @@ func TestDockerfile(t *testing.T) {
 	}
 }
 
+// TestDockerfileCacheMount: a cache outlives a build, and is seen by no other service.
+func TestDockerfileCacheMount(t *testing.T) {
+	r := needRig(t)
+	file := "FROM " + r.base(t) + "\nARG WANT\nRUN --mount=type=cache,id=walk,target=/cache test \"$(cat /cache/found)\" = \"$WANT\" && echo mine > /cache/found\nCMD [\"x\"]\n"
+	first, other := docker(t, map[string]string{"Dockerfile": file}), docker(t, map[string]string{"Dockerfile": file})
+	r.build(t, first)
+	r.build(t, other)
+	first.BuildEnv = []builder.Variable{{Name: "WANT", Value: "mine"}}
+	first.Revision = apron.RevisionID(id())
+	r.build(t, first)
+}
+
 // TestDockerfileFromRegistry: FROM goes where images of services come from, and nowhere else.
 func TestDockerfileFromRegistry(t *testing.T) {
 	r := needRig(t)

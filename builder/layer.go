@@ -15,7 +15,7 @@ import (
 )
 
 // recipeVersion changes when the same packages make another layer than before.
-const recipeVersion = "3"
+const recipeVersion = "4"
 
 // hostAuthorities is where Debian and its like keep the certificate authorities the machine trusts,
 // an operator's own included.

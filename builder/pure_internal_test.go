@@ -245,6 +245,15 @@ func TestFindManifest(t *testing.T) {
 			tree: fstest.MapFS{"requirements.txt": file("flask==3\n# no\n")}, want: []string{"requirements.txt"}, run: 1,
 		},
 		{
+			name: "pip in pre-run, of a list the build makes", lang: langPython,
+			plan: Plan{Build: []string{"poetry export -o requirements.txt"}, PreRun: []string{"pip3 install -r requirements.txt"}},
+			tree: fstest.MapFS{"requirements.txt": file("flask==2\n")},
+		},
+		{
+			name: "a directory that is a pattern", lang: langNode, plan: Plan{Build: []string{"npm ci"}, SourceDirectory: "sites/[name]"},
+			tree: fstest.MapFS{"package.json": file(`{}`)},
+		},
+		{
 			name: "pip with a path", lang: langPython, plan: Plan{PreRun: []string{"pip3 install -r requirements.txt"}},
 			tree: fstest.MapFS{"requirements.txt": file("./vendored\n")},
 		},

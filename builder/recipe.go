@@ -119,11 +119,20 @@ func finishOS(t *tree, f *found) error {
 	}{
 		{"app", 0o755},
 		{"dev", 0o755},
+		{"media", 0o755}, // by base-files' maintainer script, as mnt, opt, srv and their like
+		{"mnt", 0o755},
+		{"opt", 0o755},
 		{"proc", 0o555},
 		{"root", 0o700},
 		{"run", 0o755},
+		{"run/lock", 0o1777},
+		{"srv", 0o755},
 		{"sys", 0o555},
 		{"tmp", 0o1777},
+		{"usr/local/etc", 0o755},
+		{"usr/local/sbin", 0o755},
+		{"usr/local/src", 0o755},
+		{"var/opt", 0o755},
 		{"var/tmp", 0o1777},
 	} {
 		errs.add(t.dir(d.name, d.mode))

@@ -75,5 +75,15 @@ func findRuntime(id string) (managed, error) {
 		unsupported, id, strings.Join(known, ", "), RuntimeDocker)
 }
 
+// Check refuses, as an Invalid Fault, a managed runtime that there is not, and a version that can be none
+// of it. Whether the version is on offer is seen by a build.
+func Check(runtime, version string) error {
+	m, err := findRuntime(runtime)
+	if err == nil {
+		_, err = m.wanted(version)
+	}
+	return err
+}
+
 // String returns the identifier with what it stands for, for messages.
 func (m managed) String() string { return fmt.Sprintf("%s (%s %s)", m.id, m.language, m.majors[0]) }

@@ -141,6 +141,7 @@ func TestFromSource(t *testing.T) {
 	t.Run("webhook", h.testWebhook)
 	t.Run("connection", h.testConnection)
 	t.Run("command line", h.testUp)
+	t.Run("command line, what is packed is deployed", h.testUpDeploysWhatIsPacked)
 	t.Run("boto3", h.testCodeWithBoto3)
 	t.Run("Terraform", h.testCodeWithTerraform)
 }
@@ -448,12 +449,65 @@ func (h *home) testUp(t *testing.T) {
 			t.Errorf("apron up of the same: %v\n%s", err, said)
 		}
 		write(dir, "broken", "yes")
-		if said, err := up(dir, "--name="+name); err == nil || !strings.Contains(said, "Failed to execute 'build' command.") {
-			t.Errorf("apron up of what is broken: %v\n%s", err, said)
+		for range 2 { // the second time nothing new is pushed
+			if said, err := up(dir, "--name="+name); err == nil || !strings.Contains(said, "Failed to execute 'build' command.") {
+				t.Errorf("apron up of what is broken: %v\n%s", err, said)
+			}
 		}
 		h.wantAnswer(t, h.named(t, name), "two")
 		h.remove(t, h.named(t, name))
 	}
+}
+
+// apron up says that a service runs only when it runs what was packed: also when the push deploys
+// nothing, and when another operation is in progress.
+func (h *home) testUpDeploysWhatIsPacked(t *testing.T) {
+	work, dir := newWorkTree(t), "svc"
+	file := strings.Replace(nodeFile, "test ! -f broken", "sleep 2; test ! -f broken", 1)
+	write := func(answer string) {
+		t.Helper()
+		work.commit(map[string]string{"svc/apprunner.yaml": file, "svc/server.js": nodeAnswer("require('fs').readFileSync('../answer')"), "answer": answer})
+	}
+	up := func() (string, error) {
+		cmd := exec.CommandContext(t.Context(), filepath.Join(apronBinary(t), "apron"), "up", "--data="+h.data, "--name=packed", filepath.Join(work.dir, dir))
+		cmd.Env = h.environ()
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	want := func(answer string) {
+		t.Helper()
+		if said, err := up(); err != nil {
+			t.Fatalf("apron up: %v\n%s", err, said)
+		}
+		h.wantAnswer(t, h.named(t, "packed"), answer)
+	}
+	write("one")
+	want("one")
+	write("two") // beside the directory
+	want("two")
+
+	svc := h.named(t, "packed")
+	if _, err := h.client.StartDeployment(t.Context(), &apprunner.StartDeploymentInput{ServiceArn: svc.ServiceArn}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the build to begin", func() bool { return strings.Count(h.events(t, svc), "Starting source code build.") == 3 })
+	write("three")
+	want("three")
+
+	if _, err := h.client.PauseService(t.Context(), &apprunner.PauseServiceInput{ServiceArn: svc.ServiceArn}); err != nil {
+		t.Fatal(err)
+	}
+	h.settled(t, svc.ServiceArn)
+	write("four")
+	if said, err := up(); err == nil || !strings.Contains(said, "PAUSED") {
+		t.Errorf("apron up of a paused service: %v\n%s", err, said)
+	}
+	if _, err := h.client.ResumeService(t.Context(), &apprunner.ResumeServiceInput{ServiceArn: svc.ServiceArn}); err != nil {
+		t.Fatal(err)
+	}
+	h.settled(t, svc.ServiceArn)
+	want("four")
+	h.remove(t, svc)
 }
 
 // named returns the service with the name.

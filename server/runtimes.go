@@ -28,3 +28,6 @@ func OpenRuntimes(ctx context.Context, cfg Config) (*Runtimes, error) {
 	}
 	return b, nil
 }
+
+// CheckRuntime refuses a managed runtime that there is not, and a version that can be none of it.
+func CheckRuntime(runtime, version string) error { return builder.Check(runtime, version) }

@@ -106,6 +106,7 @@ type configurationReader struct {
 	portLine *yaml.Node // where
 	portVar  string     // run.network.env
 	given    map[string]bool
+	keys     map[string]*yaml.Node // by path
 }
 
 // document returns the file's one document, or nil when there is none.
@@ -123,7 +124,7 @@ func (r *configurationReader) document(text []byte) *yaml.Node {
 		r.fail(nil, "", "it is empty")
 		return nil
 	case err != nil:
-		r.fail(nil, "", "it is no YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))
+		r.fail(nil, "", "it is no YAML: %s%s", strings.TrimPrefix(err.Error(), "yaml: "), indentation(err))
 		return nil
 	}
 	if err := dec.Decode(&second); !errors.Is(err, io.EOF) {
@@ -133,8 +134,19 @@ func (r *configurationReader) document(text []byte) *yaml.Node {
 	return doc.Content[0]
 }
 
+// indentation says what is meant by what the YAML library says of lines that do not stand below each
+// other, with the line of where their mapping or list begins.
+func indentation(err error) string {
+	for _, said := range []string{"did not find expected", "cannot start any token", "mapping values are not allowed"} {
+		if strings.Contains(err.Error(), said) {
+			return "; look at the indentation from there on: spaces only, and as many for each key of a mapping or entry of a list"
+		}
+	}
+	return ""
+}
+
 func (r *configurationReader) root(n *yaml.Node) {
-	r.given = map[string]bool{}
+	r.given, r.keys = map[string]bool{}, map[string]*yaml.Node{}
 	r.mapping(n, "", members{
 		"version": func(n *yaml.Node, at string) {
 			if v := r.text(n, at); v != "1.0" && v != "1" && v != "" {
@@ -156,13 +168,13 @@ func (r *configurationReader) root(n *yaml.Node) {
 	} else {
 		r.require(n, "build", "build.commands", "build.commands.build", "run", "run.command")
 		if r.given["build.commands.build"] && len(r.c.Build) == 0 {
-			r.fail(n, "build.commands.build", "it has no command")
+			r.failAt("build.commands.build", "it has no command")
 		}
 		if r.c.Dockerfile != "" {
-			r.fail(n, "x-apron.dockerfile", "it needs runtime: docker")
+			r.failAt("x-apron.dockerfile", "it needs runtime: docker")
 		}
 	}
-	r.checkRuntime(n)
+	r.checkRuntime()
 	r.settlePort()
 }
 

@@ -34,6 +34,7 @@ func (r *configurationReader) mapping(n *yaml.Node, path string, known members) 
 		case read == nil:
 			r.warn(key, at, "unknown and ignored%s", hint(key.Value, path))
 		default:
+			r.keys[at] = key
 			r.given[at] = value.Kind != yaml.ScalarNode || strings.TrimSpace(value.Value) != ""
 			read(value, at)
 		}
@@ -54,7 +55,11 @@ func (r *configurationReader) require(n *yaml.Node, keys ...string) {
 	for _, key := range keys {
 		parent := key[:max(strings.LastIndexByte(key, '.'), 0)]
 		if !r.given[key] && (parent == "" || r.given[parent]) {
-			r.fail(n, key, "it is missing")
+			at := n
+			if r.keys[parent] != nil {
+				at = r.keys[parent]
+			}
+			r.fail(at, key, "it is missing")
 		}
 	}
 }
@@ -86,6 +91,11 @@ func (r *configurationReader) text(n *yaml.Node, at string) string {
 
 func (r *configurationReader) fail(n *yaml.Node, key, format string, args ...any) {
 	r.note(n, key, true, format, args...)
+}
+
+// failAt is fail for a key that is there.
+func (r *configurationReader) failAt(key, format string, args ...any) {
+	r.fail(r.keys[key], key, format, args...)
 }
 
 func (r *configurationReader) warn(n *yaml.Node, key, format string, args ...any) {

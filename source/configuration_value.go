@@ -69,7 +69,7 @@ func (r *configurationReader) settlePort() {
 	}
 	for name := range r.c.Run.Secrets {
 		if _, twice := r.c.Run.Env[name]; twice {
-			r.fail(nil, "run.secrets", "%s is in run.env too", name)
+			r.failAt("run.secrets", "%s is in run.env too", name)
 		}
 	}
 	if r.portVar == "" || r.portVar == portVariable {
@@ -79,7 +79,7 @@ func (r *configurationReader) settlePort() {
 		r.c.Run.Env = map[string]string{}
 	}
 	if was, set := r.c.Run.Env[r.portVar]; set && was != r.c.Run.Port {
-		r.warn(nil, "run.network.env", "%s is in run.env too; the port is what counts", r.portVar)
+		r.warn(r.keys["run.network.env"], "run.network.env", "%s is in run.env too; the port is what counts", r.portVar)
 	}
 	r.c.Run.Env[r.portVar] = r.c.Run.Port
 }

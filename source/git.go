@@ -96,6 +96,7 @@ func NewGit(cfg GitConfig) (*Git, error) {
 func (g *Git) home() string       { return filepath.Join(g.cfg.Dir, "home") }
 func (g *Git) caches() string     { return filepath.Join(g.cfg.Dir, "cache") }
 func (g *Git) configFile() string { return filepath.Join(g.home(), "settings") }
+func (g *Git) knownHosts() string { return filepath.Join(g.home(), "known_hosts") }
 
 // Head returns the commit at the head of the branch, without fetching it. Errors are those of Fetch.
 func (g *Git) Head(ctx context.Context, repo GitRepository) (commit string, err error) {

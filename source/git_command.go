@@ -139,7 +139,8 @@ func (t *tail) Write(p []byte) (int, error) {
 // What git says, in the C locale, about repositories that cannot be read (git 2.30 to 2.50).
 var (
 	saysDenied = regexp.MustCompile(`(?i)could not read (Username|Password)|Authentication failed|error: 40[13]|Permission denied|Access denied|` +
-		`Host key verification failed|Load key .*(invalid|error)|not authorized`)
+		`Load key .*(invalid|error)|not authorized`)
+	saysHostKey     = regexp.MustCompile(`(?i)Host key verification failed|REMOTE HOST IDENTIFICATION HAS CHANGED`)
 	saysAbsent      = regexp.MustCompile(`(?i)error: 404|repository .*not found|does not appear to be a git repository|does not exist|not a git repository`)
 	saysBranch      = regexp.MustCompile(`(?i)couldn't find remote ref|Remote branch .* not found`)
 	saysUnreachable = regexp.MustCompile(`(?i)Failed to connect|Couldn't connect|Connection (refused|reset|timed out|closed)|Could not resolve|` +
@@ -170,6 +171,9 @@ func (r *origin) explain(ctx context.Context, err error) error {
 		return fault("The repository %s is too large: its newest commit alone takes more than %s.", r.shown, size(r.g.cfg.MaxFetchBytes))
 	case saysBranch.MatchString(s):
 		return r.noBranch(ctx)
+	case saysHostKey.MatchString(s):
+		return fault("The host of the repository %s has another key than when it was first seen. If that is as it should be, its line has to be removed from %s on the server.",
+			r.shown, r.g.knownHosts())
 	case saysDenied.MatchString(s):
 		return fault("No access to the repository %s: it does not exist, or needs a connection whose credential opens it.", r.shown)
 	case saysAbsent.MatchString(s):

@@ -164,7 +164,7 @@ func (r *origin) prepareSSH(host, port string, addrs []netip.Addr) error {
 	}
 	options := []string{
 		"ssh", "-F", "/dev/null", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=accept-new", "-o", "HashKnownHosts=no",
-		"-o", "UserKnownHostsFile=" + r.g.home() + "/known_hosts", "-o", "GlobalKnownHostsFile=/dev/null", "-o", "ConnectTimeout=20",
+		"-o", "UserKnownHostsFile=" + r.g.knownHosts(), "-o", "GlobalKnownHostsFile=/dev/null", "-o", "ConnectTimeout=20",
 		"-o", "HostName=" + addrs[0].Unmap().String(), "-o", "HostKeyAlias=" + alias, "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none",
 		"-o", "ForwardAgent=no", "-o", "PermitLocalCommand=no", "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4",
 	}
@@ -205,8 +205,11 @@ func (r *origin) follow(ctx context.Context, run func() error) error {
 		return err
 	}
 	to, redirectErr := r.g.redirected(ctx, r.address)
+	if redirectErr != nil && ctx.Err() == nil {
+		return fmt.Errorf("follow redirect of %s: %w", r.shown, redirectErr)
+	}
 	if redirectErr != nil {
-		return errors.Join(err, redirectErr)
+		return err
 	}
 	moved := r.repo
 	if moved.URL = to; !sameOrigin(r.address, to) {
@@ -223,7 +226,8 @@ func (r *origin) follow(ctx context.Context, run func() error) error {
 }
 
 // redirected follows the redirects of a repository that has moved, looking at the addresses on the
-// way as for any other, and returns where it is now. git itself must follow none: it would not look.
+// way as for any other, and returns where it is now. git itself must follow none: it would not look. Its
+// error is a Fault, or has ErrUnreachable.
 func (g *Git) redirected(ctx context.Context, address string) (string, error) {
 	const suffix = "/info/refs?service=git-upload-pack"
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(address, "/")+suffix, http.NoBody)
@@ -232,13 +236,16 @@ func (g *Git) redirected(ctx context.Context, address string) (string, error) {
 	}
 	req.Header.Set("User-Agent", "git/apron")
 	res, err := g.client().Do(req)
+	if f := new(apron.Fault); errors.As(err, &f) {
+		return "", f // an address that is not allowed
+	}
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	defer res.Body.Close()
 	final, ok := strings.CutSuffix(res.Request.URL.String(), suffix)
 	if !ok || res.Request.URL.User != nil {
-		return "", errors.New("the redirect leads to no repository")
+		return "", apron.Faultf(apron.Invalid, "The repository %s does not exist, or needs a connection whose credential opens it: its server leads to another page.", shown(address))
 	}
 	return final, nil
 }

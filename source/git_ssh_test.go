@@ -149,5 +149,5 @@ func TestGitOverSSH(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := g.Fetch(t.Context(), at)
-	wantFault(t, err, "needs a connection")
+	wantFault(t, err, "has another key than when it was first seen")
 }

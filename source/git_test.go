@@ -265,6 +265,39 @@ func TestGitCredential(t *testing.T) {
 	wantFault(t, err, "needs a connection")
 }
 
+// A redirect that leads nowhere is told to the user, as an address that does would be.
+func TestGitRedirects(t *testing.T) {
+	nobody := httptest.NewServer(http.NotFoundHandler())
+	nobody.Close()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		to := map[string]string{
+			"absent": "http://absent.example.com/web/info/refs?service=git-upload-pack",
+			"down":   nobody.URL + "/web/info/refs?service=git-upload-pack",
+			"page":   "/sign-in",
+		}[strings.Split(req.URL.Path, "/")[1]]
+		if to != "" {
+			http.Redirect(w, req, to, http.StatusFound)
+		}
+	}))
+	defer srv.Close()
+	g := newGit(t, func(c *source.GitConfig) {
+		c.Lookup = func(_ context.Context, host string) ([]netip.Addr, error) {
+			if a, err := netip.ParseAddr(host); err == nil {
+				return []netip.Addr{a}, nil
+			}
+			return nil, nil
+		}
+	})
+	for path, want := range map[string]string{"absent": "does not exist", "page": "leads to another page"} {
+		_, err := g.Fetch(t.Context(), source.GitRepository{Account: alice, URL: srv.URL + "/" + path, Branch: "main"})
+		wantFault(t, err, want)
+	}
+	_, err := g.Fetch(t.Context(), source.GitRepository{Account: alice, URL: srv.URL + "/down", Branch: "main"})
+	if !errors.Is(err, source.ErrUnreachable) {
+		t.Errorf("a redirect to where nobody is: %v", err)
+	}
+}
+
 func TestGitAddresses(t *testing.T) {
 	repo := newRepository(t, filepath.Join(t.TempDir(), "web"))
 	want := repo.write(map[string]string{"file": "x"})

@@ -56,12 +56,12 @@ func suggestion(name string) string {
 }
 
 // checkRuntime refuses what the runtime's build has no place for.
-func (r *configurationReader) checkRuntime(n *yaml.Node) {
+func (r *configurationReader) checkRuntime() {
 	revised, known := runtimes()[r.c.Runtime]
 	if known && !revised && len(r.c.PreRun) > 0 {
-		r.fail(n, "run.pre-run", "the build of %s has no pre-run phase; its build commands run in the run image too", r.c.Runtime)
+		r.failAt("run.pre-run", "the build of %s has no pre-run phase; its build commands run in the run image too", r.c.Runtime)
 	}
 	if r.c.Runtime == RuntimeDocker && (len(r.c.PreBuild) > 0 || len(r.c.Build) > 0 || len(r.c.PostBuild) > 0 || len(r.c.PreRun) > 0) {
-		r.warn(n, "build.commands", "the Dockerfile is what is built; commands are ignored")
+		r.warn(r.keys["build.commands"], "build.commands", "the Dockerfile is what is built; commands are ignored")
 	}
 }

@@ -35,21 +35,25 @@ func (u *upCommand) deploy(ctx context.Context, local server.Local) error {
 	if err != nil {
 		return err
 	}
+	w := &watch{client: client, local: local, name: name, to: os.Stderr}
+	if before != nil {
+		w.arn = before.ServiceArn
+		if w.last, _, err = w.revisions(ctx); err != nil {
+			return err
+		}
+	}
 	up, err := local.Upload(ctx, u.Dir, name)
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(os.Stderr, "Packed %d files of %s.\n", up.Files, u.Dir)
-	arn, err := begin(ctx, client, name, before, up)
-	if err != nil {
+	w.commit = up.Commit
+	if w.arn, err = begin(ctx, client, name, before, up); err != nil {
 		return err
 	}
-	svc, serves, err := followService(ctx, client, local, arn, os.Stderr)
+	svc, err := w.bring(ctx)
 	if err != nil {
 		return err
-	}
-	if !serves {
-		return errors.New("the deployment failed")
 	}
 	fmt.Fprintf(os.Stderr, "Service %s is running (%s).\n", name, time.Since(start).Round(time.Millisecond))
 	fmt.Println(local.URL(aws.ToString(svc.ServiceUrl)))
@@ -75,8 +79,8 @@ func (u *upCommand) name() (string, error) {
 	return name[:min(len(name), 40)], nil
 }
 
-// begin creates the service, or has the one there was take the new version: the push has begun that
-// unless nothing has changed.
+// begin creates the service, or has the one there was built from what was uploaded. If it was before,
+// the push has begun its deployment already, if anybody has.
 func begin(ctx context.Context, client *apprunner.Client, name string, before *types.ServiceSummary, up server.Upload) (*string, error) {
 	source := &types.SourceConfiguration{
 		CodeRepository: &types.CodeRepository{
@@ -105,8 +109,6 @@ func begin(ctx context.Context, client *apprunner.Client, name string, before *t
 	case now.Service.Status == types.ServiceStatusCreateFailed, aws.ToString(code.RepositoryUrl) != up.URL,
 		aws.ToString(code.SourceDirectory) != up.SourceDirectory, aws.ToString(code.SourceCodeVersion.Value) != server.UploadBranch:
 		_, err = client.UpdateService(ctx, &apprunner.UpdateServiceInput{ServiceArn: before.ServiceArn, SourceConfiguration: source})
-	case len(up.Said) == 0:
-		fmt.Fprintln(os.Stderr, "Nothing has changed.")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("update service: %w", err)
@@ -114,52 +116,102 @@ func begin(ctx context.Context, client *apprunner.Client, name string, before *t
 	return before.ServiceArn, nil
 }
 
-// watch follows the newest operation of a service.
+// watch follows a service until it serves what was uploaded.
 type watch struct {
-	client  *apprunner.Client
-	local   server.Local
-	arn     *string
-	id      apron.ServiceID
-	newest  types.OperationSummary // zero Id: there is none
-	printed int                    // lines of its log so far
+	client *apprunner.Client
+	local  server.Local
+	to     io.Writer // of what happens
+	name   string
+	arn    *string
+	commit string // that was uploaded
+	last   int    // number of the newest revision before that; 0: there was none
 }
 
 // routed is the event that says that requests go to the new version.
 const routed = "[AppRunner] Successfully routed incoming traffic to application."
 
-// followService prints what happens to a service, the output of its build included, until the newest
-// operation has sent requests to the new version or has ended. What then ends is the old version, in
-// its own time. It reports whether the new version serves.
-func followService(ctx context.Context, client *apprunner.Client, local server.Local, arn *string, to io.Writer) (*types.Service, bool, error) {
-	parsed, err := apron.ParseARN(aws.ToString(arn))
+// bring prints what happens to the service, the output of its builds included, until requests go to
+// what was uploaded; what then ends is the old version, in its own time. An operation that was in
+// progress before deploys something older, and a push may deploy nothing: with automatic deployments
+// off, when the same has failed before, or when only files beside the directory have changed, which its
+// build may use. Then it starts the deployment itself.
+func (w *watch) bring(ctx context.Context) (*types.Service, error) {
+	for quiet := true; ; quiet = false {
+		svc, followed, err := w.follow(ctx)
+		if err != nil {
+			return nil, err
+		}
+		newest, serves, err := w.revisions(ctx)
+		switch {
+		case err != nil:
+			return nil, err
+		case svc.Status == types.ServiceStatusOperationInProgress && !serves:
+			continue // the next one
+		case svc.Status != types.ServiceStatusRunning && svc.Status != types.ServiceStatusOperationInProgress && svc.Status != types.ServiceStatusCreateFailed:
+			return nil, fmt.Errorf("service %s is %s, and what was packed is not deployed", w.name, svc.Status)
+		case serves:
+			if quiet && !followed {
+				fmt.Fprintln(w.to, "Nothing has changed.")
+			}
+			return svc, nil
+		case newest > w.last:
+			return nil, errors.New("the deployment failed")
+		}
+		_, err = w.client.StartDeployment(ctx, &apprunner.StartDeploymentInput{ServiceArn: w.arn})
+		if err != nil {
+			now, lookErr := w.client.DescribeService(ctx, &apprunner.DescribeServiceInput{ServiceArn: w.arn})
+			if lookErr != nil || now.Service.Status != types.ServiceStatusOperationInProgress { // else a push was faster
+				return nil, fmt.Errorf("start deployment: %w", err)
+			}
+		}
+	}
+}
+
+// revisions returns the number of the service's newest revision, and whether what was uploaded has its
+// requests.
+func (w *watch) revisions(ctx context.Context) (newest int, serves bool, err error) {
+	list, err := w.local.Revisions(ctx, aws.ToString(w.arn))
+	if err != nil {
+		return 0, false, err
+	}
+	for _, rev := range list {
+		newest = max(newest, rev.Number)
+		serves = serves || rev.Serving && rev.Commit == w.commit
+	}
+	return newest, serves, nil
+}
+
+// follow prints what the operation in progress says, until it has ended or requests go to what was
+// uploaded. followed is false when there was none.
+func (w *watch) follow(ctx context.Context) (svc *types.Service, followed bool, err error) {
+	op, err := w.operation(ctx)
 	if err != nil {
 		return nil, false, err
 	}
-	w := &watch{client: client, local: local, arn: arn, id: apron.ServiceID(parsed.ID)}
-	running, err := w.refresh(ctx)
-	if err != nil {
-		return nil, false, err
-	}
+	f := &following{watch: w, operation: op}
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for {
-		serves, err := w.look(running, to)
-		if err != nil {
-			return nil, false, err
-		}
-		out, err := client.DescribeService(ctx, &apprunner.DescribeServiceInput{ServiceArn: arn})
+		out, err := w.client.DescribeService(ctx, &apprunner.DescribeServiceInput{ServiceArn: w.arn})
 		if err != nil {
 			return nil, false, fmt.Errorf("describe service: %w", err)
 		}
-		if serves {
-			return out.Service, true, nil
+		if op.Id == nil {
+			return out.Service, false, nil
 		}
-		if out.Service.Status != types.ServiceStatusOperationInProgress {
-			if _, err := w.look(running, to); err != nil { // what was said since
-				return nil, false, err
+		switched, err := f.look()
+		if err != nil {
+			return nil, false, err
+		}
+		if switched {
+			if _, serves, err := w.revisions(ctx); err != nil || serves {
+				return out.Service, true, err
 			}
-			_, err := w.refresh(ctx)
-			return out.Service, w.newest.Status == types.OperationStatusSucceeded, err
+		}
+		now, err := w.operation(ctx)
+		if err != nil || aws.ToString(now.Id) != aws.ToString(op.Id) {
+			_, lookErr := f.look() // what was said since
+			return out.Service, true, errors.Join(err, lookErr)
 		}
 		select {
 		case <-tick.C:
@@ -169,35 +221,45 @@ func followService(ctx context.Context, client *apprunner.Client, local server.L
 	}
 }
 
-// refresh reads the newest operation and reports whether it is in progress.
-func (w *watch) refresh(ctx context.Context) (running bool, err error) {
+// operation returns the operation in progress; one without Id: there is none.
+func (w *watch) operation(ctx context.Context) (types.OperationSummary, error) {
 	out, err := w.client.ListOperations(ctx, &apprunner.ListOperationsInput{ServiceArn: w.arn, MaxResults: aws.Int32(1)})
 	if err != nil {
-		return false, fmt.Errorf("list operations: %w", err)
+		return types.OperationSummary{}, fmt.Errorf("list operations: %w", err)
 	}
-	if len(out.OperationSummaryList) > 0 {
-		w.newest = out.OperationSummaryList[0]
+	if len(out.OperationSummaryList) == 0 || out.OperationSummaryList[0].EndedAt != nil {
+		return types.OperationSummary{}, nil
 	}
-	return w.newest.Id != nil && w.newest.EndedAt == nil, nil
+	return out.OperationSummaryList[0], nil
 }
 
-// look prints what the operation has said since the last look and reports whether its version serves.
-func (w *watch) look(running bool, to io.Writer) (serves bool, err error) {
-	if !running {
-		return false, nil
-	}
-	lines, err := w.local.OperationLog(w.id, apron.OperationID(aws.ToString(w.newest.Id)), 0)
+// following is what was seen of one operation.
+type following struct {
+	*watch
+	operation types.OperationSummary
+	printed   int // lines of its log so far
+}
+
+// look prints what the operation has said since the last look and reports whether requests go to its
+// version.
+func (f *following) look() (switched bool, err error) {
+	arn, err := apron.ParseARN(aws.ToString(f.arn))
 	if err != nil {
 		return false, err
 	}
-	for _, e := range lines[min(w.printed, len(lines)):] {
-		fmt.Fprintln(to, e.Message)
+	id := apron.ServiceID(arn.ID)
+	lines, err := f.local.OperationLog(id, apron.OperationID(aws.ToString(f.operation.Id)), 0)
+	if err != nil {
+		return false, err
 	}
-	w.printed = len(lines)
-	events, err := w.local.Events(w.id, 10)
+	for _, e := range lines[min(f.printed, len(lines)):] {
+		fmt.Fprintln(f.to, e.Message)
+	}
+	f.printed = len(lines)
+	events, err := f.local.Events(id, 10)
 	for _, e := range events {
 		// Of this operation: events have milliseconds, and nothing is routed in its first.
-		serves = serves || e.Message == routed && e.At.After(aws.ToTime(w.newest.StartedAt))
+		switched = switched || e.Message == routed && e.At.After(aws.ToTime(f.operation.StartedAt))
 	}
-	return serves, err
+	return switched, err
 }

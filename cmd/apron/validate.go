@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"apron/server"
 	"apron/source"
 )
 
@@ -39,6 +40,20 @@ func (v *validateCommand) Run() error {
 	if failed {
 		return errors.New("the configuration file cannot be used")
 	}
+	if err := v.checkRuntime(c); err != nil {
+		return err
+	}
 	fmt.Printf("%s: valid: runtime %s, port %s\n", name, c.Runtime, c.Run.Port)
+	return nil
+}
+
+// checkRuntime looks for what a build would end with at once.
+func (v *validateCommand) checkRuntime(c source.Configuration) error {
+	if c.Runtime != source.RuntimeDocker {
+		return server.CheckRuntime(c.Runtime, c.RuntimeVersion)
+	}
+	if st, err := os.Stat(filepath.Join(v.Dir, c.Dockerfile)); err != nil || !st.Mode().IsRegular() {
+		return fmt.Errorf("there is no file %s in %s", c.Dockerfile, v.Dir)
+	}
 	return nil
 }
