@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"sync"
+	"syscall"
 	"time"
 )
 
@@ -56,34 +56,22 @@ func awaitReady(ctx context.Context, ready *os.File) error {
 	}
 }
 
-// starter is the process that started this one.
-var starter struct {
-	mu     sync.Mutex
-	w      *os.File // nil: nobody listens, or not yet opened
-	opened bool
-}
-
 // sayStep tells the process that started this one, if any, that a step of the start is done, and how
 // long the next one may take.
-func sayStep(next time.Duration) { tellStarter(next.String()+"\n", false) }
+func sayStep(next time.Duration) { tellStarter(next.String()) }
 
 // sayReady tells the process that started this one, if any, that it is ready.
-func sayReady() { tellStarter("\n", true) }
+func sayReady() {
+	tellStarter("")
+	_ = os.Unsetenv(readyEnv)
+}
 
-func tellStarter(line string, last bool) {
-	starter.mu.Lock()
-	defer starter.mu.Unlock()
-	if !starter.opened && os.Getenv(readyEnv) != "" {
-		starter.w = os.NewFile(readyFD, "ready")
-		_ = os.Unsetenv(readyEnv)
-	}
-	starter.opened = true
-	if starter.w == nil {
+// tellStarter leaves the pipe open: a line that comes late must not end up in the file that got its
+// number.
+func tellStarter(line string) {
+	if os.Getenv(readyEnv) == "" {
 		return
 	}
-	_, _ = io.WriteString(starter.w, line) // nobody listening is no reason to stop
-	if last {
-		_ = starter.w.Close()
-		starter.w = nil
-	}
+	syscall.CloseOnExec(readyFD)
+	_, _ = syscall.Write(readyFD, []byte(line+"\n")) // nobody listening is no reason to stop
 }
