@@ -481,6 +481,11 @@ func (h *home) testUpDeploysWhatIsPacked(t *testing.T) {
 		}
 		h.wantAnswer(t, h.named(t, "packed"), answer)
 	}
+	large := make([]byte, 4<<20)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(large) // never fails
+	if err := os.WriteFile(filepath.Join(work.dir, "large"), large, 0o644); err != nil {
+		t.Fatal(err)
+	}
 	write("one")
 	want("one")
 	write("two") // beside the directory
@@ -507,6 +512,20 @@ func (h *home) testUpDeploysWhatIsPacked(t *testing.T) {
 	}
 	h.settled(t, svc.ServiceArn)
 	want("four")
+	var stored int64
+	err := filepath.WalkDir(filepath.Join(h.data, "git", "host", "repositories", h.local.Account, "packed.git"), func(_ string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		st, err := e.Info()
+		if err == nil && st.Mode().IsRegular() {
+			stored += st.Size()
+		}
+		return err
+	})
+	if err != nil || stored > 2*int64(len(large)) {
+		t.Errorf("the Git host has %d bytes, %v: what has not changed was sent again", stored, err)
+	}
 	h.remove(t, svc)
 }
 
