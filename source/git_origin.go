@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 
 	"apron"
@@ -85,6 +86,9 @@ func (r *origin) reach(ctx context.Context, u *url.URL) error {
 	}
 	if u.Scheme == "ssh" {
 		return r.prepareSSH(host, u.Port(), addrs)
+	}
+	if u.Scheme == "http" && r.repo.Credential.Token != "" && slices.ContainsFunc(addrs, func(a netip.Addr) bool { return !a.Unmap().IsLoopback() }) {
+		return apron.Faultf(apron.Invalid, "The repository %s has no https URL. The token of a connection is sent without TLS on this machine alone.", r.shown)
 	}
 	r.prepareHTTP(u, host, addrs)
 	return nil

@@ -332,6 +332,10 @@ func TestGitAddresses(t *testing.T) {
 	if commit != want {
 		t.Errorf("got commit %s, want %s", commit, want)
 	}
+	// A token is not shown to the network.
+	token := source.GitCredential{Token: "s3cret"}
+	_, err := open.Fetch(t.Context(), source.GitRepository{Account: alice, URL: "http://mixed.example.com:" + port + "/web", Branch: "main", Credential: token})
+	wantFault(t, err, "has no https URL")
 }
 
 func TestGitConcurrently(t *testing.T) {
