@@ -53,7 +53,9 @@ func (x *exchange) writes() bool { return x.service == "git-receive-pack" }
 func (x *exchange) admit(ctx context.Context) (status int, err error) {
 	if x.host.Exists(x.account, x.name) {
 		if x.writes() && x.host.size(x.account, x.name) > x.host.cfg.MaxBytes {
-			return http.StatusForbidden, fmt.Errorf("the repository %s is full: it takes more than %d MiB", x.name, x.host.cfg.MaxBytes>>20)
+			x.host.tidy(x.dir, "--prune=1.hour.ago")
+			return http.StatusForbidden, fmt.Errorf("the repository %s is full: it takes more than %d MiB; what no branch has needed for an hour is being removed",
+				x.name, x.host.cfg.MaxBytes>>20)
 		}
 		return 0, nil
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -150,6 +151,43 @@ func TestQuotas(t *testing.T) {
 	}
 	if len(w.pushes) != 5 {
 		t.Errorf("%d pushes", len(w.pushes))
+	}
+}
+
+// What fills a repository and is of no branch any more goes when there is no room.
+func TestFullRepositoryIsTidied(t *testing.T) {
+	w := newWorld(t, func(c *githost.Config) { c.MaxBytes = 1 << 20 })
+	work := newWork(t)
+	random := make([]byte, 600<<10)
+	for i := range 2 {
+		work.git("checkout", "--quiet", "--orphan", fmt.Sprint("branch", i))
+		_, _ = rand.Read(random) // never fails
+		work.commit("large", string(random))
+		work.git("push", "--quiet", "--force", w.url(alice, "one.git"), "HEAD:refs/heads/main")
+	}
+	work.commit("small", "x")
+	push := func() (string, error) { return work.try("push", w.url(alice, "one.git"), "HEAD:refs/heads/main") }
+	if said, err := push(); err == nil || !strings.Contains(said, "is being removed") {
+		t.Fatalf("a push to a full repository: %v\n%s", err, said)
+	}
+	past := time.Now().Add(-2 * time.Hour)
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		err := filepath.WalkDir(w.host.Dir(alice, "one"), func(path string, e fs.DirEntry, err error) error {
+			if err == nil && e.Type().IsRegular() {
+				_ = os.Chtimes(path, past, past) // it may be gone
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		said, err := push()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the repository stays full: %s", said)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 )
@@ -43,7 +44,9 @@ func (x *exchange) receive(ctx context.Context, in io.Reader, out io.Writer) err
 	_ = hookIn.Close()
 	<-told
 	_ = fromHook.Close()
-	x.host.tidy(x.dir)
+	if packs, err := filepath.Glob(filepath.Join(x.dir, "objects", "pack", "*.pack")); err == nil && len(packs) > tidyAfter {
+		x.host.tidy(x.dir, "--prune=2.weeks.ago")
+	}
 	return err
 }
 

@@ -68,12 +68,9 @@ func (h *Host) size(account, name string) (total int64) {
 // tidyAfter is how many pushes may lie beside each other before they are made one.
 const tidyAfter = 50
 
-// tidy packs a repository anew in the background when many pushes have come in.
-func (h *Host) tidy(dir string) {
-	packs, err := filepath.Glob(filepath.Join(dir, "objects", "pack", "*.pack"))
-	if err != nil || len(packs) <= tidyAfter {
-		return
-	}
+// tidy packs a repository anew in the background. prune says how old what no branch has any more must be
+// to be removed: younger than that is what a push in progress has brought.
+func (h *Host) tidy(dir, prune string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.tidying[dir] || h.ctx().Err() != nil {
@@ -81,8 +78,7 @@ func (h *Host) tidy(dir string) {
 	}
 	h.tidying[dir] = true
 	h.wait.Go(func() {
-		// What a push in progress has brought is younger than two weeks and stays.
-		if err := h.git(h.ctx(), dir, "gc", "--quiet"); err != nil && h.ctx().Err() == nil {
+		if err := h.git(h.ctx(), dir, "gc", "--quiet", prune); err != nil && h.ctx().Err() == nil {
 			h.cfg.Log.Warn("tidy git repository", "err", err)
 		}
 		h.mu.Lock()

@@ -62,6 +62,9 @@ type Config struct {
 	MaxImageMiB int64 `koanf:"max-image-mib"`
 	// MaxUnpackedMiB bounds what they unpack to.
 	MaxUnpackedMiB int64 `koanf:"max-unpacked-mib"`
+	// GitRepositoryMiB bounds a repository of the embedded Git host, as it is before a push and what the push
+	// adds, each.
+	GitRepositoryMiB int64 `koanf:"git-repository-mib"`
 	// LocalRepositories says whether services may be built from repositories on this machine's disk, and
 	// from hosts with addresses of its loopback or its link: yes, no, or empty for yes if Domain is
 	// localhost or below.
@@ -115,7 +118,7 @@ func defaults() map[string]any {
 		"data": defaultData(), "listen": "127.0.0.1:4080", "http": "127.0.0.1:8080", "https": "127.0.0.1:8443",
 		"domain": "apron.localhost", "region": "us-east-1", "account": "123456789012",
 		"store": "", "runtime": apron.RuntimeRunc, "start-window": "5m", "operations": 8, "revisions": 20, "poll-interval": "60s",
-		"docker-config": "", "local-repositories": "", "max-image-mib": 10 << 10, "max-unpacked-mib": 40 << 10, "registry-min-free-mib": 1 << 10,
+		"docker-config": "", "local-repositories": "", "max-image-mib": 10 << 10, "max-unpacked-mib": 40 << 10, "git-repository-mib": 2 << 10, "registry-min-free-mib": 1 << 10,
 	}
 }
 
@@ -238,6 +241,7 @@ func (c Config) validate() error {
 	check(c.RegistryMinFreeMiB >= 0, "registry-min-free-mib: %d is not a number from 0", c.RegistryMinFreeMiB)
 	check(c.MaxImageMiB > 0, "max-image-mib: %d is not a positive number", c.MaxImageMiB)
 	check(c.MaxUnpackedMiB > 0, "max-unpacked-mib: %d is not a positive number", c.MaxUnpackedMiB)
+	check(c.GitRepositoryMiB > 0, "git-repository-mib: %d is not a positive number", c.GitRepositoryMiB)
 	for host, credential := range c.RegistryCredentials {
 		err := credential.validate()
 		check(err == nil, "registry-credentials: %s: %v", host, err)

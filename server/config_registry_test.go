@@ -52,6 +52,7 @@ max-unpacked-mib: 1024
 		"registry-credentials: {ghcr.io: {name: alice}}",
 		"max-image-mib: 0",
 		"max-unpacked-mib: 0",
+		"git-repository-mib: 0",
 	} {
 		if _, err := server.Load(write(t, bad), nil); err == nil || strings.Contains(err.Error(), "sesame") {
 			t.Errorf("%s: %v", bad, err)

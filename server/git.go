@@ -38,8 +38,9 @@ func (cp *controlPlane) openGit(ctx context.Context) error {
 			key, ok := cp.auth.CheckBasic(ctx, user, password)
 			return key.Account, ok, nil
 		},
-		OnPush: cp.pushed,
-		Log:    cp.log.With("part", "git"),
+		OnPush:   cp.pushed,
+		MaxBytes: cp.cfg.GitRepositoryMiB << 20,
+		Log:      cp.log.With("part", "git"),
 	})
 	if err != nil {
 		return err
