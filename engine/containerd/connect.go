@@ -3,6 +3,7 @@ package containerd
 import (
 	"context"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
@@ -21,6 +22,10 @@ const (
 // the engine was away; calls made meanwhile fail as unavailable.
 func dial(socket, namespace string) (*client.Client, error) {
 	cl, err := client.New(socket, client.WithDefaultNamespace(namespace), client.WithExtraDialOpts([]grpc.DialOption{
+		// containerd's own goes on dialling after the client is closed, for as long as a dial may take.
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		}),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 10 * time.Millisecond, Multiplier: 1.5, Jitter: 0.2, MaxDelay: 300 * time.Millisecond},
 			MinConnectTimeout: 5 * time.Second,
