@@ -67,6 +67,7 @@ func playRole(role string, args []string) error {
 	ctx, stop := server.Interrupted()
 	defer stop()
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	server.JoinPlatform(cfg, log)
 	switch role {
 	case "router":
 		return server.RunRouter(ctx, cfg, *takeOver, log)

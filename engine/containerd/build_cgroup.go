@@ -17,8 +17,10 @@ const (
 	buildProcesses = 8192 // compilers and package managers start many
 )
 
-// buildGroup is the control group of all build steps. BuildKit makes one below it for each.
-func buildGroup(dir string) string { return filepath.Join(treeOf(dir), "build") }
+// buildGroup is the control group of all build steps. BuildKit makes one below it for each. It is beside
+// the tree of everything else and not in it: a group yields to its siblings, and builds shall yield to
+// whatever runs on the machine, clients of services among it.
+func buildGroup(dir string) string { return treeOf(dir) + "-build" }
 
 // limitBuilds makes the control group of builds with its limits.
 func limitBuilds(dir string, l BuildLimits) error {
@@ -35,6 +37,7 @@ func limitBuilds(dir string, l BuildLimits) error {
 		memory = int64(machine.Totalram) * int64(machine.Unit) / 4 * 3
 	}
 	group := buildGroup(dir)
+	_ = cg.idle(group, false) // of an earlier engine: it refuses shares; a new one, or an old kernel's, has no such thing
 	if err := cg.make(group, buildShares); err != nil {
 		return err
 	}
@@ -60,6 +63,23 @@ func endSteps(ctx context.Context, dir string, cg cgroups) error {
 		}
 	}
 	return nil
+}
+
+func (c cgroupV1) idle(group string, on bool) error {
+	return setIdle(filepath.Join(c.root, "cpu", group), on)
+}
+
+func (c cgroupV2) idle(group string, on bool) error {
+	return setIdle(filepath.Join(c.root, group), on)
+}
+
+// setIdle writes what both versions call by the same name since Linux 5.15.
+func setIdle(dir string, on bool) error {
+	value := "0"
+	if on {
+		value = "1"
+	}
+	return writeControl(filepath.Join(dir, "cpu.idle"), value)
 }
 
 func (c cgroupV1) bound(group string, memory int64, processes int) error {

@@ -136,13 +136,14 @@ func openExecutor(ctx context.Context, c ServerConfig, cl *client.Client, root s
 	}
 	// No host network: a step must not reach what listens on this machine alone.
 	networks := map[pb.NetMode]buildnet.Provider{pb.NetMode_UNSET: bridged, pb.NetMode_NONE: buildnet.NewNoneProvider()}
-	return containerdexecutor.New(containerdexecutor.ExecutorOptions{
+	steps, err := yielding(c.Dir, c.Log, containerdexecutor.New(containerdexecutor.ExecutorOptions{
 		Client: cl, Root: root, CgroupParent: buildGroup(c.Dir), NetworkProviders: networks,
 		Runtime: &containerdexecutor.RuntimeInfo{
 			Name:    shim,
 			Options: &options.Options{BinaryName: runc, Root: runcDir(c.Dir)},
 		},
-	}), networks, nil
+	}))
+	return steps, networks, err
 }
 
 // noRegistry keeps the builder off the network: what a build starts from is in the store before it

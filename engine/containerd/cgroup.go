@@ -48,6 +48,10 @@ type cgroups interface {
 	// make makes a group that gets shares of the processor when there is not enough for all: 1024 is
 	// what a group has by default.
 	make(group string, shares uint64) error
+	// idle has the group's processes run only while those of its siblings leave the processor alone, and
+	// whoever of them wakes take it from them at once; or it ends that, and the group has 1024 shares. An
+	// idle group refuses other shares. Kernels before 5.15 do not know it: fs.ErrNotExist.
+	idle(group string, on bool) error
 	// bound limits the bytes of memory and the number of processes of a group made by make.
 	bound(group string, memory int64, processes int) error
 	// join moves a process into a group made by make.

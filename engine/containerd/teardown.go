@@ -55,6 +55,7 @@ func Teardown(ctx context.Context, dir string) error {
 	return errors.Join(
 		removeNetwork(dir),
 		cg.remove(treeOf(dir)),
+		cg.remove(buildGroup(dir)),
 		os.RemoveAll(runDir(dir)),
 		os.RemoveAll(filepath.Join(dir, "run", "netns")),
 		os.RemoveAll(filepath.Join(dir, "run", "userns")),
