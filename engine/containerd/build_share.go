@@ -47,7 +47,8 @@ func yielding(dir string, log *slog.Logger, inner executor.Executor) (executor.E
 		log.Info("builds have a small share of the processor, and not what is left over", "reason", "Linux is older than 5.15")
 		return inner, nil
 	case err != nil:
-		return nil, err
+		log.Warn("builds have a small share of the processor, and not what is left over", "err", err)
+		return inner, nil
 	}
 	return yieldingExecutor{Executor: inner, share: b}, nil
 }
