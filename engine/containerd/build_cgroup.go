@@ -13,7 +13,7 @@ import (
 
 // Limits of all builds of a data directory together, besides memory.
 const (
-	buildShares    = 64   // where all services together have 1024: builds take what is left over
+	buildShares    = treeShares / 16
 	buildProcesses = 8192 // compilers and package managers start many
 )
 

@@ -18,10 +18,10 @@ const (
 	buildLeast    = 2 // half
 )
 
-// buildShare keeps builds out of the way: they run only while nobody else on the machine wants to, and
-// whoever wakes takes the processor from them at once. With shares alone, however few, who wakes waits
-// until a compiler has used up its slice, milliseconds for every process that a request passes
-// through. Where a machine leaves builds little they have their shares every other time, so that they
+// buildShare keeps builds out of the way: they run while nobody else on the machine wants to, and whoever
+// wakes takes the processor from them, but for the few turns that an idle group has (treeShares). With
+// shares alone, who wakes waits until a compiler has used up its slice, milliseconds for every process
+// that a request passes through. Where a machine leaves builds little they have their shares every other time, so that they
 // end nevertheless: what is idle loses to processes of the lowest priority too.
 type buildShare struct {
 	cg       cgroups
