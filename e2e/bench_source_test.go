@@ -6,11 +6,9 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/apprunner"
 	"github.com/aws/aws-sdk-go-v2/service/apprunner/types"
 )
@@ -145,7 +143,8 @@ const (
 )
 
 // BenchmarkNeighbours measures what requests take while nothing is built and while five services are,
-// each to the end of its build. The ratio of the two 99th percentiles says what builds cost others.
+// each to the end of its build. The ratio of the two 99th percentiles says what builds cost others. The
+// client is a process with real-time priority (playLoad), like those on other machines.
 func BenchmarkNeighbours(b *testing.B) {
 	h := newHome(b)
 	steady := h.running(b, input("steady", h.push(b), nil))
@@ -162,52 +161,20 @@ func BenchmarkNeighbours(b *testing.B) {
 	}
 	var idle, busy []time.Duration
 	for i := 1; b.Loop(); i++ {
-		ctx, cancel := context.WithTimeout(b.Context(), neighbourSamples)
-		idle = append(idle, h.latencies(ctx, b, steady)...)
-		cancel()
-		ctx, cancel = context.WithCancel(b.Context())
-		var sampling sync.WaitGroup
-		sampling.Go(func() { busy = append(busy, h.latencies(ctx, b, steady)...) })
+		measured := h.latencies(b, steady)
+		time.Sleep(neighbourSamples)
+		idle = append(idle, measured()...)
+		measured = h.latencies(b, steady)
 		change(i)
 		for _, svc := range heavy {
 			h.settle(b, svc.ServiceArn)
 		}
-		cancel()
-		sampling.Wait()
+		busy = append(busy, measured()...)
 	}
 	idleP99, busyP99 := p99(idle), p99(busy)
 	b.ReportMetric(float64(idleP99.Microseconds())/1000, "idle-p99-ms")
 	b.ReportMetric(float64(busyP99.Microseconds())/1000, "building-p99-ms")
 	b.ReportMetric(float64(busyP99)/float64(idleP99), "ratio")
-}
-
-// latencies sends neighbourRate requests a second until ctx ends, when it is their turn and not when
-// the one before has been answered, and returns how long each took.
-func (h *home) latencies(ctx context.Context, b *testing.B, svc *types.Service) (took []time.Duration) {
-	transport := &http.Transport{MaxIdleConnsPerHost: loadClients}
-	defer transport.CloseIdleConnections()
-	client := &http.Client{Transport: transport}
-	var mu sync.Mutex // guards took
-	var wg sync.WaitGroup
-	tick := time.NewTicker(time.Second / neighbourRate)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			wg.Wait()
-			return took
-		case <-tick.C:
-		}
-		wg.Go(func() {
-			start := time.Now()
-			err := visit(context.WithoutCancel(ctx), client, "http://"+h.local.HTTP+"/", aws.ToString(svc.ServiceUrl))
-			mu.Lock()
-			defer mu.Unlock()
-			if took = append(took, time.Since(start)); err != nil {
-				b.Error(err)
-			}
-		})
-	}
 }
 
 // visit sends one request and reads the answer.

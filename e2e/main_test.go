@@ -29,6 +29,12 @@ func TestMain(m *testing.M) {
 				os.Exit(1)
 			}
 			return
+		case loadRole:
+			if err := playLoad(os.Stdin, os.Stdout, os.Args[2:]); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			return
 		}
 	}
 	code := m.Run()
