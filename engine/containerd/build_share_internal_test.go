@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -74,9 +75,9 @@ func TestBuildsYield(t *testing.T) {
 	if err := limitBuilds(dir, BuildLimits{}); err != nil {
 		t.Fatalf("limit builds again: %v", err)
 	}
-	name, want := "cpu.shares", "64"
+	name, want := "cpu.shares", strconv.Itoa(buildShares)
 	if _, ok := cg.(cgroupV2); ok {
-		name, want = "cpu.weight", "3"
+		name, want = "cpu.weight", strconv.FormatUint(weight(buildShares), 10)
 	}
 	if b, err := os.ReadFile(cpuControl(cg, group, name)); err != nil || strings.TrimSpace(string(b)) != want {
 		t.Errorf("%s is %q, %v, want %s", name, b, err, want)

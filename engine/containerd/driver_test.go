@@ -13,7 +13,6 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/vishvananda/netlink"
 
 	"apron"
 	"apron/engine"
@@ -110,7 +109,7 @@ func (r *rig) left(t *testing.T) []string {
 		}
 		all = append(all, found...)
 	}
-	links, err := netlink.LinkList()
+	links, err := containerd.Links()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,10 +11,10 @@ import (
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/vishvananda/netlink"
 
 	"apron"
 	"apron/engine"
+	"apron/engine/containerd"
 	"apron/engine/enginetest"
 )
 
@@ -209,7 +209,7 @@ func TestInstancesHaveIDsOfTheirOwn(t *testing.T) {
 // limitFiles says what the control files of an instance must contain.
 func (r *rig) limitFiles(t *testing.T, spec engine.Spec, i apron.Instance) map[string]string {
 	t.Helper()
-	links, err := netlink.LinkList()
+	links, err := containerd.Links()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -269,7 +269,7 @@ func TestForgedARPDrawsNothingAway(t *testing.T) {
 		if _, err := ask(b.String()+":"+worldPort, patient); err != nil {
 			t.Errorf("after forged ARP replies an instance is not reached: %v", err)
 		}
-		known, err := netlink.NeighList(n.bridge.Attrs().Index, netlink.FAMILY_V4)
+		known, err := dump("neighbours", func() ([]netlink.Neigh, error) { return netlink.NeighList(n.bridge.Attrs().Index, netlink.FAMILY_V4) })
 		if err != nil {
 			t.Error(err)
 		}

@@ -311,7 +311,7 @@ func (r *rig) reboot(t *testing.T, all []apron.Instance) {
 	if err := os.RemoveAll("/run/" + r.bridge(t)); err != nil {
 		t.Fatal(err)
 	}
-	links, err := netlink.LinkList()
+	links, err := containerd.Links()
 	if err != nil {
 		t.Fatal(err)
 	}
