@@ -46,20 +46,20 @@ func TestAwaitReadyIsPatientPerStep(t *testing.T) {
 	}
 	defer r.Close()
 	defer w.Close()
-	const step = 200 * time.Millisecond
+	const step = time.Second
 	go func() {
-		for range 5 {
+		for range 6 {
 			_, _ = w.WriteString(step.String() + "\n")
-			time.Sleep(step / 2)
+			time.Sleep(step / 5)
 		}
 	}()
 	start := time.Now()
 	err = awaitReady(t.Context(), r)
-	if err == nil || !strings.Contains(err.Error(), "nothing happened for 200ms") {
+	if err == nil || !strings.Contains(err.Error(), "nothing happened for 1s") {
 		t.Errorf("awaitReady: %v, want to hear that nothing happened", err)
 	}
 	if took := time.Since(start); took < 2*step || took > stepPatience/2 {
-		t.Errorf("it waited %s, for five steps of half of %s and nothing after them", took, step)
+		t.Errorf("it waited %s, for six steps of a fifth of %s and nothing after them", took, step)
 	}
 }
 
