@@ -225,6 +225,32 @@ func TestPoliteProcessMayFinish(t *testing.T) {
 	}
 }
 
+// TestStartingProcessIsNotWaitedFor removes instances whose process is just being started: a signal that
+// arrives before it is the application is lost, and nobody must wait for what comes of it.
+func TestStartingProcessIsNotWaitedFor(t *testing.T) {
+	r := newRig(t)
+	w := enginetest.StartWatch(t, r.driver)
+	spec := enginetest.SpecOf(r.images.push(t, "polite", v1.Config{Cmd: []string{"/app", "polite"}}))
+	for range 5 {
+		if err := r.driver.Prepare(t.Context(), spec); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.driver.Scale(t.Context(), spec, 1); err != nil {
+			t.Fatal(err)
+		}
+		w.Until(t, "an instance on its way", func(all []apron.Instance) bool {
+			return slices.ContainsFunc(all, func(i apron.Instance) bool { return i.State == apron.InstanceStarting })
+		})
+		start := time.Now()
+		if err := r.driver.Remove(t.Context(), spec.Revision); err != nil {
+			t.Fatal(err)
+		}
+		if d := time.Since(start); d > r.cfg.Grace {
+			t.Errorf("Remove of a process on its way took %s", d)
+		}
+	}
+}
+
 // TestStubbornProcessIsKilled lets the spec say how long a process may take.
 func TestStubbornProcessIsKilled(t *testing.T) {
 	r := newRig(t)

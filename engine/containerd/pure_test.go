@@ -114,6 +114,9 @@ func TestCatches(t *testing.T) {
 	if !catches(status, unix.SIGTERM) || catches(status, unix.SIGHUP) || !catches(status, unix.SIGINT) {
 		t.Error("signal mask misread")
 	}
+	if catches(bytes.Replace(status, []byte("x"), []byte("runc:[2:INIT]"), 1), unix.SIGTERM) {
+		t.Error("runc's handlers are taken for the application's")
+	}
 	if catches([]byte("SigCgt:\tzz\n"), unix.SIGTERM) || catches(nil, unix.SIGTERM) {
 		t.Error("garbage catches signals")
 	}
