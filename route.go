@@ -10,7 +10,10 @@ type Route struct {
 	Revision    RevisionID
 	Concurrency int // requests at a time per instance (MaxConcurrency of the auto scaling configuration)
 	Options     RouteOptions
-	Backends    []Backend // instances that may be sent requests; empty: every request is answered 503
+	Backends    []Backend // instances that may be sent requests
+	// Starting: no instance is known to be ready, but one is being started. Requests that find none wait for
+	// it, as for a slot; otherwise they are answered 503 at once.
+	Starting bool
 }
 
 // Backend is one instance a route may send requests to.

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"apron"
@@ -54,9 +55,13 @@ type Builder struct {
 	cfg     Config
 	store   *imageStore
 	debian  *debian
-	sealing []byte               // key of seal
-	making  chan struct{}        // capacity 1: held while a base image is looked for or made; guards absent
-	absent  map[string]time.Time // until when an official image is not asked for again
+	sealing []byte        // key of seal
+	making  chan struct{} // capacity 1: held while a base image is looked for or made
+
+	unreached *unreached      // official images
+	alive     context.Context //nolint:containedctx // done at Close, which ends looks
+	end       context.CancelFunc
+	looks     sync.WaitGroup // for official images, that no build waits for
 }
 
 // New returns a Builder. It connects when it is first used, and again whenever the engine was away.
@@ -78,9 +83,10 @@ func New(c Config) (*Builder, error) {
 		packages = filepath.Join(c.Dir, "packages")
 	}
 	b := &Builder{
-		cfg: c, making: make(chan struct{}, 1), absent: map[string]time.Time{},
+		cfg: c, making: make(chan struct{}, 1), unreached: openUnreached(filepath.Join(c.Dir, "unreached.json")),
 		debian: newDebian(filepath.Join(c.Dir, "apt"), packages),
 	}
+	b.alive, b.end = context.WithCancel(context.Background())
 	var err error
 	if b.sealing, err = sealingKey(c.Dir); err != nil {
 		return nil, err
@@ -92,4 +98,8 @@ func New(c Config) (*Builder, error) {
 }
 
 // Close ends the connections. Builds must have ended.
-func (b *Builder) Close() error { return b.store.client.Close() }
+func (b *Builder) Close() error {
+	b.end()
+	b.looks.Wait()
+	return b.store.client.Close()
+}

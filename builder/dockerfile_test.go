@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
@@ -28,9 +29,17 @@ func docker(t testing.TB, files map[string]string) builder.Plan {
 	return plan(t, builder.RuntimeDocker, files)
 }
 
-// fetching returns a builder whose images all come from the registry of a test, whatever host their
-// names say: what mirrors do in earnest.
+// fetching returns a builder whose images all come from the registry of a test.
 func (r *rig) fetching(t testing.TB) (b *builder.Builder, push func(repo string, config v1.Config)) {
+	t.Helper()
+	cfg := r.config()
+	cfg.Official = "docker.io/library"
+	cfg.Fetch, push = r.registry(t)
+	return r.another(t, cfg), push
+}
+
+// registry returns a registry's images, whatever host their names say: what mirrors do in earnest.
+func (r *rig) registry(t testing.TB) (fetch func(context.Context, apron.Scope, string) (string, error), push func(repo string, config v1.Config)) {
 	t.Helper()
 	srv := httptest.NewServer(registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo))))
 	t.Cleanup(srv.Close)
@@ -64,9 +73,7 @@ func (r *rig) fetching(t testing.TB) (b *builder.Builder, push func(repo string,
 		}
 		digests[repo] = digest.String()
 	}
-	cfg := r.config()
-	cfg.Official = "docker.io/library"
-	cfg.Fetch = func(ctx context.Context, _ apron.Scope, reference string) (string, error) {
+	fetch = func(ctx context.Context, _ apron.Scope, reference string) (string, error) {
 		repo, _, _ := strings.Cut(reference[strings.LastIndex(reference, "/")+1:], ":")
 		digest, ok := digests[repo]
 		if !ok {
@@ -74,7 +81,7 @@ func (r *rig) fetching(t testing.TB) (b *builder.Builder, push func(repo string,
 		}
 		return r.driver.Fetch(ctx, apron.Image{Reference: host + "/" + repo + "@" + digest, Digest: digest})
 	}
-	return r.another(t, cfg), push
+	return fetch, push
 }
 
 // base returns the name of a base image the rig has: a Dockerfile in a test needs something to start from.
@@ -206,5 +213,102 @@ func TestOfficialImages(t *testing.T) {
 	result, err := near.Build(t.Context(), p, func(string) {})
 	if err != nil || result.RuntimeVersion != "22.99.1" || result.Base != "the official image docker.io/library/node:22-bookworm" {
 		t.Errorf("with a registry that has the image: %+v, %v", result, err)
+	}
+}
+
+// TestOfficialImagesLater: that a registry is out of reach outlives the builder, no build that has another
+// base waits until it is asked again, and what it has by then is used from the next build on.
+func TestOfficialImagesLater(t *testing.T) {
+	r := needRig(t)
+	dir, now := t.TempDir(), time.Now()
+	fetch, push := r.registry(t)
+	asked, answers := make(chan string), make(chan bool) // whether the registry is in reach
+	open := func() *builder.Builder {
+		cfg := r.config()
+		cfg.Dir, cfg.Official, cfg.Now = dir, "docker.io/library", func() time.Time { return now }
+		cfg.Fetch = func(ctx context.Context, scope apron.Scope, reference string) (string, error) {
+			select {
+			case asked <- reference:
+			case <-ctx.Done():
+				return "", ctx.Err()
+			}
+			select {
+			case reached := <-answers:
+				if !reached {
+					return "", io.EOF
+				}
+				return fetch(ctx, scope, reference)
+			case <-ctx.Done():
+				return "", ctx.Err()
+			}
+		}
+		b, err := builder.New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	prepare := func(b *builder.Builder) builder.Offer {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+		defer cancel()
+		o, err := b.Prepare(ctx, "nodejs22", "", func(string) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return o
+	}
+	packages := func(b *builder.Builder) {
+		t.Helper()
+		if o := prepare(b); strings.Contains(o.Origin, "official") {
+			t.Errorf("with a registry out of reach the base is %+v", o)
+		}
+	}
+	b := open()
+	go func() { <-asked; answers <- false }()
+	packages(b) // waits for the answer: there is nothing else yet
+	packages(b)
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(9 * time.Minute)
+	b = open()
+	packages(b) // nobody takes what it asks
+	now = now.Add(9 * time.Minute)
+	packages(b) // asked, and not waited for
+	if reference := <-asked; !strings.HasPrefix(reference, "docker.io/library/node:22") {
+		t.Errorf("%s was asked for", reference)
+	}
+	packages(b)                       // not asked twice at a time
+	if err := b.Close(); err != nil { // ends what it does for nobody
+		t.Fatal(err)
+	}
+
+	push("node", v1.Config{Env: []string{"PATH=/bin", "NODE_VERSION=22.99.1"}})
+	now = now.Add(11 * time.Minute)
+	b = open()
+	defer b.Close()
+	packages(b)
+	serving, served := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(served)
+		for {
+			select {
+			case <-asked:
+				answers <- true
+			case <-serving:
+				return
+			}
+		}
+	}()
+	deadline := time.Now().Add(time.Minute)
+	o := prepare(b)
+	for o.Version != "22.99.1" && time.Now().Before(deadline) { // the look may not have noted yet what came of it
+		o = prepare(b)
+	}
+	close(serving)
+	<-served
+	if o.Version != "22.99.1" || o.Origin != "the official image docker.io/library/node:22-bookworm" {
+		t.Errorf("with the registry in reach the base is %+v", o)
 	}
 }

@@ -72,8 +72,7 @@ func (b *Builder) offer(ctx context.Context, m managed, o *Offer) error {
 		return err
 	}
 	o.Version, o.Origin, o.Note = v, origin(m.language, c, v), note
-	parts := b.parts(m.language, c, v, authorities())
-	o.Ready = b.present(ctx, baseName(m.language, v, roleBuild, parts)) && b.present(ctx, baseName(m.language, v, roleRun, parts[:2]))
+	o.Ready = b.assembled(ctx, m.language, c, v)
 	return nil
 }
 

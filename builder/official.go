@@ -13,8 +13,7 @@ import (
 	"apron"
 )
 
-// How long a registry may take to say that it has an image, and how long one that did not is left
-// alone.
+// How long a registry may take to bring an image, and how long one that did not is left alone.
 const (
 	officialPatience = 5 * time.Minute // the images are large
 	officialPause    = 10 * time.Minute
@@ -50,14 +49,20 @@ func versionVariables() []string {
 }
 
 // official fetches the images of the language's makers, where a registry has them. Not having them is
-// no failure: others are made from packages.
-func (b *Builder) official(ctx context.Context, m managed, prefixes []string, log func(string)) (baseImages, bool) {
+// no failure: others are made from packages. Where the registry was out of reach before and others are
+// made already, nobody waits for it to be tried again: if it is there by now, the next build has them.
+func (b *Builder) official(ctx context.Context, m managed, prefixes []string, made func() bool, log func(string)) (baseImages, bool) {
 	if b.cfg.Fetch == nil || b.cfg.Official == "" {
 		return baseImages{}, false
 	}
 	for _, prefix := range prefixes {
 		build, run, ok := m.tags(prefix)
-		if !ok || b.cfg.Now().Before(b.absent[build]) {
+		at, before := b.unreached.since(b.officialName(build))
+		if !ok || before && b.cfg.Now().Sub(at) < officialPause {
+			continue
+		}
+		if before && made() {
+			b.lookAgain(prefix, build, run)
 			continue
 		}
 		got, err := b.fetchOfficial(ctx, prefix, build, run)
@@ -67,28 +72,50 @@ func (b *Builder) official(ctx context.Context, m managed, prefixes []string, lo
 		if ctx.Err() != nil {
 			return baseImages{}, false
 		}
-		b.absent[build] = b.cfg.Now().Add(officialPause)
-		b.cfg.Log.Info("official image is out of reach", "image", build, "err", err)
 		log("The official image " + build + " is out of reach; looking for the runtime elsewhere.")
 	}
 	return baseImages{}, false
 }
 
+// lookAgain has the images fetched while nobody waits. Until that has failed again, nobody else tries.
+func (b *Builder) lookAgain(prefix, build, run string) {
+	b.noteUnreached(build)
+	b.looks.Go(func() { _, _ = b.fetchOfficial(b.alive, prefix, build, run) }) // it notes what came of it
+}
+
+// officialName is where an official image is.
+func (b *Builder) officialName(tag string) string {
+	return strings.TrimSuffix(b.cfg.Official, "/") + "/" + tag
+}
+
+func (b *Builder) noteUnreached(tag string) {
+	if err := b.unreached.note(b.officialName(tag), b.cfg.Now()); err != nil {
+		b.cfg.Log.Warn("the next start asks for an official image again", "image", tag, "err", err)
+	}
+}
+
+// fetchOfficial fetches the official images, and notes whether they were in reach.
 func (b *Builder) fetchOfficial(ctx context.Context, prefix, build, run string) (got baseImages, err error) {
-	ctx, cancel := context.WithTimeout(ctx, officialPatience)
+	limited, cancel := context.WithTimeout(ctx, officialPatience)
 	defer cancel()
-	at := strings.TrimSuffix(b.cfg.Official, "/") + "/"
-	if got.build, err = b.cfg.Fetch(ctx, apron.Scope{}, at+build); err != nil {
+	if got.build, err = b.cfg.Fetch(limited, apron.Scope{}, b.officialName(build)); err == nil {
+		got.run, err = b.cfg.Fetch(limited, apron.Scope{}, b.officialName(run))
+	}
+	if err != nil {
+		if ctx.Err() == nil {
+			b.cfg.Log.Info("official image is out of reach", "image", build, "err", err)
+			b.noteUnreached(build)
+		}
 		return baseImages{}, err
 	}
-	if got.run, err = b.cfg.Fetch(ctx, apron.Scope{}, at+run); err != nil {
-		return baseImages{}, err
+	if err := b.unreached.forget(b.officialName(build)); err != nil {
+		b.cfg.Log.Warn("an official image is still taken to be out of reach", "image", build, "err", err)
 	}
 	config, err := b.store.config(ctx, got.run)
 	if err != nil {
 		return baseImages{}, err
 	}
-	got.config, got.origin, got.version = config.Config, "the official image "+at+build, prefix
+	got.config, got.origin, got.version = config.Config, "the official image "+b.officialName(build), prefix
 	for _, env := range config.Config.Env {
 		if k, v, ok := strings.Cut(env, "="); ok && slices.Contains(versionVariables(), k) {
 			got.version = strings.TrimPrefix(v, "v")

@@ -50,7 +50,7 @@ func (b *Builder) base(ctx context.Context, m managed, version string, log func(
 	if got, ok, err := b.imported(ctx, m, prefixes); ok || err != nil {
 		return got, err
 	}
-	if got, ok := b.official(ctx, m, prefixes, log); ok {
+	if got, ok := b.official(ctx, m, prefixes, func() bool { return b.made(ctx, m, prefixes) }, log); ok {
 		return got, nil
 	}
 	c, note, err := b.catalog(ctx, m.language)
@@ -141,6 +141,22 @@ func (b *Builder) assemble(ctx context.Context, l language, c catalog, version s
 	}
 	b.sweepPackages()
 	return got, nil
+}
+
+// made reports whether the images for a runtime are made from packages already.
+func (b *Builder) made(ctx context.Context, m managed, prefixes []string) bool {
+	c, err := b.noted(m.language)
+	if err != nil {
+		return false
+	}
+	v, _, err := b.choose(m, c, prefixes)
+	return err == nil && b.assembled(ctx, m.language, c, v)
+}
+
+// assembled reports whether the store has the images of a version, made from packages.
+func (b *Builder) assembled(ctx context.Context, l language, c catalog, version string) bool {
+	parts := b.parts(l, c, version, authorities())
+	return b.present(ctx, baseName(l, version, roleBuild, parts)) && b.present(ctx, baseName(l, version, roleRun, parts[:2]))
 }
 
 // present reports whether the store has an image, whole.

@@ -86,10 +86,23 @@ func (c *Control) DeleteConnection(ctx context.Context, scope apron.Scope, arn s
 	return conn, nil
 }
 
+// Completion is what the owner of a connection has brought from its handshake. Where it is zero, what
+// there was stays.
+type Completion struct {
+	Hosts []string                                 // those the token is for
+	Seal  func(apron.ARN) (sealed string, _ error) // returns the credential as it is stored; nil: none
+}
+
 // CompleteConnection makes the connection of that name AVAILABLE: its owner has completed the
-// handshake, for which App Runner's API has no action. To complete one again changes nothing.
-// Faults: NotFound.
-func (c *Control) CompleteConnection(ctx context.Context, scope apron.Scope, name string) (apron.Connection, error) {
+// handshake, for which App Runner's API has no action. Faults: Invalid, NotFound.
+func (c *Control) CompleteConnection(ctx context.Context, scope apron.Scope, name string, in Completion) (apron.Connection, error) {
+	hosts := make([]string, len(in.Hosts))
+	for i, host := range in.Hosts {
+		var err error
+		if hosts[i], err = apron.ParseTokenHost(host); err != nil {
+			return apron.Connection{}, err
+		}
+	}
 	var conn apron.Connection
 	err := c.cfg.Store.Tx(ctx, func(tx *store.Tx) error {
 		list, _, err := tx.Connections(ctx, scope, name, "", 1)
@@ -101,6 +114,18 @@ func (c *Control) CompleteConnection(ctx context.Context, scope apron.Scope, nam
 		}
 		conn = list[0]
 		conn.Status = apron.ConnectionAvailable
+		if len(hosts) > 0 {
+			conn.Hosts = hosts
+		}
+		if in.Seal != nil {
+			sealed, err := in.Seal(conn.ARN)
+			if err != nil {
+				return err
+			}
+			if err := tx.SetConnectionCredential(ctx, conn.ARN, sealed); err != nil {
+				return err
+			}
+		}
 		return tx.UpdateConnection(ctx, conn)
 	})
 	if err != nil {

@@ -1,6 +1,9 @@
 package control_test
 
 import (
+	"errors"
+	"net/url"
+	"strings"
 	"sync"
 	"testing"
 
@@ -36,10 +39,10 @@ func TestConnection(t *testing.T) {
 		use := func(c *apron.ServiceConfiguration) { c.Source.ConnectionARN = conn.ARN.String() }
 		_, err = d.create(ctx, "web1", use)
 		refused(t, err, apron.Invalid, "PENDING_HANDSHAKE")
-		_, err = d.CompleteConnection(ctx, d.scope, "none")
+		_, err = d.CompleteConnection(ctx, d.scope, "none", control.Completion{})
 		refused(t, err, apron.NotFound, "none")
 		for range 2 {
-			conn, err = d.CompleteConnection(ctx, d.scope, "github")
+			conn, err = d.CompleteConnection(ctx, d.scope, "github", control.Completion{})
 			if err != nil || conn.Status != apron.ConnectionAvailable {
 				t.Errorf("completed: %+v, %v", conn, err)
 			}
@@ -101,6 +104,99 @@ func TestConnectionNameConcurrency(t *testing.T) {
 		}
 		if made != 1 {
 			t.Errorf("%d were made", made)
+		}
+	})
+}
+
+// A connection is for its provider's host, or those its owner named, and a service elsewhere is refused it.
+func TestConnectionHosts(t *testing.T) {
+	domain := map[string]bool{"apron.example.com": false, "localhost": true, "web.localhost": true, "apron.test": false}
+	for name, local := range domain {
+		t.Run(name, func(t *testing.T) {
+			eachDesk(t, func(t *testing.T, d *desk) {
+				ctx := t.Context()
+				conn, err := d.CreateConnection(ctx, d.scope, control.NewConnection{Name: "github", Provider: "GITHUB"})
+				ok(t, err)
+				_, err = d.CompleteConnection(ctx, d.scope, "github", control.Completion{})
+				ok(t, err)
+				at := func(address string) func(*apron.ServiceConfiguration) {
+					return func(c *apron.ServiceConfiguration) {
+						c.Source = codeConfiguration().Source
+						c.Source.ConnectionARN, c.Source.Code.URL = conn.ARN.String(), address
+					}
+				}
+				svc := d.running(t, "web1", at("https://github.com/team/web"))
+				const elsewhere = "https://evil.example.com/team/web"
+				_, err = d.create(ctx, "web2", at(elsewhere))
+				refused(t, err, apron.Invalid, conn.ARN.String()+" cannot be used with a repository at evil.example.com: it is for github.com")
+				_, err = d.create(ctx, "web2", at("https://%zz/"))
+				refused(t, err, apron.Invalid, "not a URL")
+				for _, address := range []string{"http://127.0.0.1:3000/web", "http://localhost:3000/web"} {
+					if _, err = d.create(ctx, "at-"+address[7:10], at(address)); local {
+						ok(t, err)
+					} else {
+						refused(t, err, apron.Invalid, "it is for github.com")
+					}
+				}
+				_, err = d.create(ctx, "hosted", at("https://apron.example.com/git/web.git"))
+				ok(t, err)
+				_, err = d.create(ctx, "keyed", at("ssh://git@evil.example.com/team/web"))
+				ok(t, err)
+				_, _, err = d.UpdateService(ctx, d.scope, svc.ARN().String(), patchOf(moved(svc.Config, elsewhere)), nil)
+				refused(t, err, apron.Invalid, "evil.example.com")
+
+				// What its owner names takes the place of the provider's.
+				_, err = d.CompleteConnection(ctx, d.scope, "github", control.Completion{Hosts: []string{"https://evil.example.com"}})
+				refused(t, err, apron.Invalid, "is no host")
+				for _, hosts := range [][]string{{"Evil.example.com", "git.example.com:8443"}, nil} {
+					conn, err := d.CompleteConnection(ctx, d.scope, "github", control.Completion{Hosts: hosts})
+					if err != nil || conn.TokenHosts(local).String() != "evil.example.com, git.example.com:8443" {
+						t.Errorf("it is for %s, %v", conn.TokenHosts(local), err)
+					}
+				}
+				_, _, err = d.UpdateService(ctx, d.scope, svc.ARN().String(), patchOf(moved(svc.Config, "https://github.com/team/other")), nil)
+				refused(t, err, apron.Invalid, "it is for evil.example.com, git.example.com:8443")
+				_, _, err = d.UpdateService(ctx, d.scope, svc.ARN().String(), patchOf(moved(svc.Config, elsewhere)), nil)
+				ok(t, err)
+			}, func(c *control.Config) {
+				c.Domain = name
+				c.Hosts = func(account string, u *url.URL) bool {
+					return account == "123456789012" && u.Host == "apron.example.com" && u.Path == "/git/web.git"
+				}
+			})
+		})
+	}
+}
+
+// moved is a configuration with the repository somewhere else.
+func moved(c apron.ServiceConfiguration, address string) apron.ServiceConfiguration {
+	code := *c.Source.Code
+	code.URL = address
+	c.Source.Code = &code
+	return c
+}
+
+// A credential that cannot be sealed changes nothing, and one is stored together with its hosts.
+func TestCompletion(t *testing.T) {
+	eachDesk(t, func(t *testing.T, d *desk) {
+		ctx := t.Context()
+		conn, err := d.CreateConnection(ctx, d.scope, control.NewConnection{Name: "github", Provider: "GITHUB"})
+		ok(t, err)
+		in := control.Completion{Hosts: []string{"git.example.com"}, Seal: func(arn apron.ARN) (string, error) {
+			if arn != conn.ARN {
+				t.Errorf("sealed for %s", arn)
+			}
+			return "", errors.New("no keys")
+		}}
+		if _, err := d.CompleteConnection(ctx, d.scope, "github", in); err == nil || !strings.Contains(err.Error(), "no keys") {
+			t.Errorf("got %v", err)
+		}
+		d.wantConnections(t, "", conn)
+		in.Seal = func(apron.ARN) (string, error) { return "sealed", nil }
+		want, err := d.CompleteConnection(ctx, d.scope, "github", in)
+		ok(t, err)
+		if got, sealed, err := d.store.ConnectionCredential(ctx, conn.ARN); err != nil || sealed != "sealed" || !cmp.Equal(got, want) || len(got.Hosts) != 1 {
+			t.Errorf("stored %+v, %q, %v", got, sealed, err)
 		}
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/url"
 	"time"
 
 	"apron"
@@ -29,6 +30,9 @@ type Config struct {
 	// Retagged is told of services whose tags have changed; it must not block. nil: nobody is told.
 	Retagged func(apron.ServiceID)
 	Log      *slog.Logger // nil: nothing is logged
+	// Hosts reports whether this server itself hosts the repository of a URL for the account, so that no
+	// credential is sent for it. nil: it hosts none.
+	Hosts func(account string, u *url.URL) bool
 
 	Quotas apron.Quotas // the zero value bounds nothing; see apron.DefaultQuotas
 	// SimulateValidation has custom domains pass their DNS validation by themselves after a while, for
@@ -51,6 +55,9 @@ func New(cfg Config) *Control {
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Hosts == nil {
+		cfg.Hosts = func(string, *url.URL) bool { return false }
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 
 	"apron"
@@ -55,10 +56,29 @@ func (c *Control) resolveReferences(ctx context.Context, tx *store.Tx, scope apr
 			return notFound(arn)
 		}
 	}
-	if arn := config.Source.ConnectionARN; arn != "" {
-		return usable(ctx, tx, scope, arn)
+	if config.Source.ConnectionARN != "" {
+		return c.connected(ctx, tx, scope, config.Source)
 	}
 	return nil
+}
+
+// connected checks that a service may be built with its connection: it can be used, and its token is for
+// the repository's host. What is read with it is refused to others again, when it is read.
+func (c *Control) connected(ctx context.Context, tx *store.Tx, scope apron.Scope, s apron.SourceConfiguration) error {
+	conn, err := usable(ctx, tx, scope, s.ConnectionARN)
+	if err != nil || s.Code == nil {
+		return err
+	}
+	u, err := url.Parse(s.Code.URL)
+	if err != nil {
+		return apron.Faultf(apron.Invalid, "RepositoryUrl is not a URL.")
+	}
+	hosts := conn.TokenHosts(BelowLocalhost(c.cfg.Domain))
+	if hosts.Allow(u) || c.cfg.Hosts(scope.Account, u) {
+		return nil
+	}
+	return apron.Faultf(apron.Invalid, "Connection %s cannot be used with a repository at %s: it is for %s. "+
+		"The server's operator can name other hosts: apron connections complete %s --host HOST.", s.ConnectionARN, u.Host, hosts, conn.ARN.Name)
 }
 
 // resolveObservability returns a service's tracing choice with the full ARN of its configuration,
@@ -80,23 +100,23 @@ func resolveObservability(ctx context.Context, tx *store.Tx, scope apron.Scope, 
 	return &apron.ServiceObservability{Enabled: true, Configuration: config.ARN.String()}, nil
 }
 
-// usable checks that the connection of a full ARN can be used to read source code.
-func usable(ctx context.Context, tx *store.Tx, scope apron.Scope, arn string) error {
+// usable returns the connection of a full ARN, which can be used to read source code.
+func usable(ctx context.Context, tx *store.Tx, scope apron.Scope, arn string) (apron.Connection, error) {
 	a, err := resource(scope, arn, apron.ResourceConnection)
 	if err != nil {
-		return err
+		return apron.Connection{}, err
 	}
 	conn, err := tx.Connection(ctx, a)
 	if errors.Is(err, store.ErrNotFound) || err == nil && conn.Status == apron.ConnectionDeleted {
-		return notFound(arn)
+		return apron.Connection{}, notFound(arn)
 	}
 	if err != nil {
-		return fmt.Errorf("read connection: %w", err)
+		return apron.Connection{}, fmt.Errorf("read connection: %w", err)
 	}
 	if conn.Status != apron.ConnectionAvailable {
-		return apron.Faultf(apron.Invalid, "Connection %s is not available. Its status is %s.", arn, conn.Status)
+		return apron.Connection{}, apron.Faultf(apron.Invalid, "Connection %s is not available. Its status is %s.", arn, conn.Status)
 	}
-	return nil
+	return conn, nil
 }
 
 // checkText refuses the character U+0000, which the database of a cluster cannot look into a

@@ -74,6 +74,12 @@ func withStatus(records []apron.ValidationRecord, status string) []apron.Validat
 	return out
 }
 
+// BelowLocalhost reports whether services below domain are for this machine alone.
+func BelowLocalhost(domain string) bool {
+	domain = strings.TrimSuffix(strings.ToLower(domain), ".")
+	return domain == "localhost" || strings.HasSuffix(domain, ".localhost")
+}
+
 // LocalDomain reports whether a server whose services are below domain is out of reach of public
 // DNS, so that validation of custom domains can only be simulated: domain is, or is below, localhost
 // or test (RFC 2606, RFC 6761).

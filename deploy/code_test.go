@@ -113,7 +113,7 @@ func (c *code) deploy(svc apron.Service) apron.Service {
 func (c *code) credential(_ context.Context, arn string) (source.GitCredential, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return source.GitCredential{Token: c.token + " of " + arn}, nil
+	return source.GitCredential{Token: c.token + " of " + arn, Hosts: apron.TokenHosts{Names: []string{"github.com"}, Loopback: true}}, nil
 }
 
 // Build implements deploy.Builder.

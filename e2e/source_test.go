@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
@@ -370,8 +371,19 @@ func (h *home) testConnection(t *testing.T) {
 	if !strings.Contains(string(said), "AVAILABLE") || strings.Contains(string(said), token) {
 		t.Errorf("connections complete printed %s", said)
 	}
-	in := codeInput("private", url, "/")
+	in := codeInput("private", "https://git.example.com/team/web", "/")
 	in.SourceConfiguration.AuthenticationConfiguration = &types.AuthenticationConfiguration{ConnectionArn: conn.Connection.ConnectionArn}
+	var invalid *types.InvalidRequestException
+	if _, err := h.client.CreateService(t.Context(), in); !errors.As(err, &invalid) || !strings.Contains(invalid.ErrorMessage(), "it is for github.com and this machine") {
+		t.Errorf("a connection for another host: %v", err)
+	}
+	host := strings.TrimPrefix(srv.URL, "http://")
+	h.run(t, "", filepath.Join(apronBinary(t), "apron"), "--data="+h.data, "connections", "complete", "private", "--host=git.example.com", "--host="+host)
+	said = h.run(t, "", filepath.Join(apronBinary(t), "apron"), "--data="+h.data, "connections", "list")
+	if !strings.Contains(string(said), "git.example.com, "+host) {
+		t.Errorf("connections list printed %s", said)
+	}
+	in.SourceConfiguration.CodeRepository.RepositoryUrl = aws.String(url)
 	svc = h.created(t, in)
 	h.wantAnswer(t, svc, "private")
 	h.remove(t, svc)

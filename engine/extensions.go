@@ -42,8 +42,9 @@ type Command struct {
 type Execer interface {
 	// Exec runs the command beside the instance's application, as the same user and under the same
 	// limits, and returns its exit code when it has ended and everything it wrote has been passed on.
-	// When ctx is done it is killed. An instance that does not run is a NotFound Fault, a command that
-	// cannot be started an Invalid one. Stdin is not read any more once Exec has returned, but a Read
+	// When ctx is done it is killed. An instance that does not run is a NotFound Fault. A command that
+	// cannot be started is an Invalid one and has the exit code it would have in a shell (POSIX, 2.8.2):
+	// 127 if there is no such program, 126 if it cannot be executed. Stdin is not read any more once Exec has returned, but a Read
 	// that waits may still be waiting.
 	Exec(ctx context.Context, id apron.InstanceID, c Command) (exitCode int, err error)
 }

@@ -30,6 +30,7 @@ func (f *Fleet) observe(i apron.Instance) {
 	}
 	if s := f.serving[i.Service]; s != nil {
 		f.updateBackend(s, i)
+		f.updateStarting(s)
 	}
 	f.broadcast()
 }
@@ -42,6 +43,7 @@ func (f *Fleet) sync() {
 	f.synced = true
 	for _, s := range f.serving {
 		f.dropUnknown(s)
+		f.updateStarting(s)
 	}
 	f.broadcast()
 }
@@ -83,6 +85,34 @@ func (f *Fleet) dropUnknown(s *serving) {
 			f.dirty()
 		}
 	}
+}
+
+// updateStarting notes whether requests wait for an instance of the route where they find none. mu must be
+// held.
+func (f *Fleet) updateStarting(s *serving) {
+	if now := f.starting(s.route.Revision); now != s.route.Starting {
+		s.route.Starting = now
+		f.dirty()
+	}
+}
+
+// starting reports whether no instance of the revision is ready, but one is being started, or may be: the
+// engine has not reported yet what there is. mu must be held.
+func (f *Fleet) starting(rev apron.RevisionID) bool {
+	starting := !f.synced
+	for _, i := range f.instances {
+		if i.Revision != rev {
+			continue
+		}
+		switch i.State {
+		case apron.InstanceReady:
+			return false
+		case apron.InstanceStarting:
+			starting = true
+		default:
+		}
+	}
+	return starting
 }
 
 // dirty notes that the routes have changed. mu must be held.

@@ -89,7 +89,7 @@ func (f *Fleet) route(
 	s := &serving{
 		route: apron.Route{
 			Hosts: hosts(svc, revision.Config.Network), Service: svc.ID, ServiceName: svc.Name,
-			Revision: rev, Concurrency: concurrency, Options: o.route,
+			Revision: rev, Concurrency: concurrency, Options: o.route, Starting: f.starting(rev),
 		},
 		backends: map[apron.InstanceID]apron.Backend{}, prepared: o.prepared,
 	}
@@ -124,7 +124,7 @@ func hosts(svc apron.Service, network apron.NetworkConfiguration) []string {
 	return []string{svc.Host}
 }
 
-// equalRoutes compares routes without their backends.
+// equalRoutes compares routes without their backends and whether those are being started.
 func equalRoutes(a, b apron.Route) bool {
 	return slices.Equal(a.Hosts, b.Hosts) && a.Service == b.Service && a.ServiceName == b.ServiceName &&
 		a.Revision == b.Revision && a.Concurrency == b.Concurrency && a.Options == b.Options

@@ -107,11 +107,12 @@ type backendSet struct {
 	requestTimeout time.Duration
 	depth          int           // requests that may wait for a slot
 	wait           time.Duration // each
+	starting       bool          // there will soon be an instance, or one of those will listen
 	backends       []backend
 }
 
 func newBackendSet(r apron.Route, targets map[apron.InstanceID]*target, limits breakerLimits) *backendSet {
-	s := &backendSet{service: r.Service, revision: r.Revision, limit: int64(r.Concurrency), options: r.Options}
+	s := &backendSet{service: r.Service, revision: r.Revision, limit: int64(r.Concurrency), options: r.Options, starting: r.Starting}
 	s.requestTimeout, s.depth, s.wait = limits.request, limits.depth, limits.wait
 	if d := r.Options.RequestTimeout; d > 0 {
 		s.requestTimeout = d
@@ -135,7 +136,7 @@ func newBackendSet(r apron.Route, targets map[apron.InstanceID]*target, limits b
 // emptied returns the set without its instances.
 func (s *backendSet) emptied() *backendSet {
 	e := *s
-	e.backends = nil
+	e.backends, e.starting = nil, false
 	return &e
 }
 

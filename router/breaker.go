@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,6 +13,8 @@ import (
 var (
 	errNoInstance = errors.New("no instance to send the request to")
 	errOverloaded = errors.New("every instance is busy")
+	// errStarting is an errNoInstance that came after a wait: to look once more would be to wait once more.
+	errStarting = fmt.Errorf("%w: the first is being started", errNoInstance)
 )
 
 // breakerLimits bounds the requests that wait for a slot.
@@ -39,9 +42,10 @@ type breaker struct {
 	queue list.List  // of *waiter, oldest first
 }
 
-// waiter is a request that waits for a slot.
+// waiter is a request that waits for a slot, or for an instance.
 type waiter struct {
 	tried []*target
+	early bool          // it came while instances were being started; what it has tried may listen after that
 	ready chan *backend // gets the slot, or nil when there is no instance left; capacity 1
 }
 
@@ -51,14 +55,22 @@ func newBreaker(limits breakerLimits) *breaker {
 	return b
 }
 
-// acquire returns an instance with a slot reserved, none of those in tried. The caller must
-// release it. Errors: errNoInstance, errOverloaded (the queue is full, or no slot came free in
-// time), ctx's.
-func (b *breaker) acquire(ctx context.Context, tried []*target) (*backend, error) {
+// acquire returns an instance with a slot reserved, none of those in tried. While instances are being
+// started it waits for one, which may be one that was tried; early says that some were tried then. The
+// caller must release it. Errors:
+// errNoInstance (errStarting after that wait, or when there is no room for it), errOverloaded (the queue is
+// full, or no slot came free in time), ctx's.
+func (b *breaker) acquire(ctx context.Context, tried []*target, early bool) (*backend, error) {
 	defer b.limits.changed()
 	for b.waiting.Load() == 0 { // nobody overtakes those who wait
 		set := b.set.Load()
+		if early && !set.starting {
+			tried, early = nil, false
+		}
 		if set.exhausted(tried) {
+			if early = set.starting; early {
+				break
+			}
 			return nil, errNoInstance
 		}
 		if t := set.take(tried); t != nil {
@@ -69,7 +81,7 @@ func (b *breaker) acquire(ctx context.Context, tried []*target) (*backend, error
 			break
 		}
 	}
-	return b.wait(ctx, tried)
+	return b.wait(ctx, tried, early)
 }
 
 // try is acquire for a request that need not wait; nil: it has to, or there is no instance.
@@ -102,12 +114,11 @@ func (b *breaker) release(t *target) (drained bool) {
 	return drained
 }
 
-func (b *breaker) wait(ctx context.Context, tried []*target) (*backend, error) {
-	w := &waiter{tried: tried, ready: make(chan *backend, 1)}
+func (b *breaker) wait(ctx context.Context, tried []*target, early bool) (*backend, error) {
+	w := &waiter{tried: tried, early: early || b.set.Load().starting, ready: make(chan *backend, 1)}
 	at := b.enqueue(w)
 	if at == nil {
-		b.refused.Add(1)
-		return nil, errOverloaded
+		return nil, b.refuse(w)
 	}
 	b.limits.changed()
 	b.dispatch()
@@ -126,9 +137,19 @@ func (b *breaker) wait(ctx context.Context, tried []*target) (*backend, error) {
 		return given(<-w.ready) // its turn came at the same moment
 	}
 	if errors.Is(err, errOverloaded) {
-		b.refused.Add(1)
+		err = b.refuse(w)
 	}
 	return nil, err
+}
+
+// refuse says why a request that has waited long enough, or may not wait, gets no slot: all instances are
+// busy, which is counted, or there was none.
+func (b *breaker) refuse(w *waiter) error {
+	if b.set.Load().exhausted(w.tried) {
+		return errStarting
+	}
+	b.refused.Add(1)
+	return errOverloaded
 }
 
 func given(t *backend) (*backend, error) {
@@ -177,10 +198,14 @@ func (b *breaker) dispatch() {
 	for at := b.queue.Front(); at != nil; {
 		next := at.Next()
 		w := at.Value.(*waiter)
+		if w.early && !set.starting {
+			w.early, w.tried = false, nil
+		}
 		switch t := set.take(w.tried); {
 		case t != nil:
 			b.remove(at)
 			w.ready <- t
+		case set.exhausted(w.tried) && set.starting: // until there is another set
 		case set.exhausted(w.tried):
 			b.remove(at)
 			w.ready <- nil

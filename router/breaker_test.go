@@ -41,7 +41,7 @@ func (r *routes) web() *breaker { return r.current.Load().lookup("web.example.co
 
 func mustAcquire(t *testing.T, b *breaker) *backend {
 	t.Helper()
-	got, err := b.acquire(t.Context(), nil)
+	got, err := b.acquire(t.Context(), nil, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,14 +61,14 @@ func TestBreakerQueue(t *testing.T) {
 		order := make(chan int, 4)
 		for i := range 4 {
 			go func() {
-				if _, err := b.acquire(context.Background(), nil); err == nil {
+				if _, err := b.acquire(context.Background(), nil, false); err == nil {
 					order <- i
 				}
 			}()
 			synctest.Wait()
 		}
 		begin := time.Now()
-		if _, err := b.acquire(t.Context(), nil); !errors.Is(err, errOverloaded) || time.Since(begin) != 0 {
+		if _, err := b.acquire(t.Context(), nil, false); !errors.Is(err, errOverloaded) || time.Since(begin) != 0 {
 			t.Errorf("a full queue: %v after %v", err, time.Since(begin))
 		}
 		for i := range 3 { // first come, first served
@@ -78,7 +78,7 @@ func TestBreakerQueue(t *testing.T) {
 				t.Errorf("request %d had its turn, want %d", got, i)
 			}
 		}
-		if _, err := b.acquire(t.Context(), nil); !errors.Is(err, errOverloaded) || time.Since(begin) != 5*time.Second {
+		if _, err := b.acquire(t.Context(), nil, false); !errors.Is(err, errOverloaded) || time.Since(begin) != 5*time.Second {
 			t.Errorf("no slot: %v after %v, want errOverloaded after 5s", err, time.Since(begin))
 		}
 		synctest.Wait()
@@ -95,7 +95,7 @@ func TestBreakerGivesUpWithItsContext(t *testing.T) {
 		gone := errors.New("gone")
 		ctx, cancel := context.WithCancelCause(t.Context())
 		time.AfterFunc(time.Second, func() { cancel(gone) })
-		if _, err := b.acquire(ctx, nil); !errors.Is(err, gone) {
+		if _, err := b.acquire(ctx, nil, false); !errors.Is(err, gone) {
 			t.Errorf("got %v", err)
 		}
 		b.release(held.target)
@@ -113,7 +113,7 @@ func TestBreakerOutlivesItsTable(t *testing.T) {
 		fail := make(chan error, 2)
 		for range 2 {
 			go func() {
-				in, err := b.acquire(context.Background(), nil)
+				in, err := b.acquire(context.Background(), nil, false)
 				if err != nil {
 					fail <- err
 					return
@@ -148,6 +148,92 @@ func TestBreakerOutlivesItsTable(t *testing.T) {
 	})
 }
 
+// While instances are being started, requests that find none wait for one, as long as for a slot.
+func TestBreakerWaitsForTheFirstInstance(t *testing.T) {
+	starting := func(n int) apron.RouteTable {
+		table := testTable(1, n, 0)
+		table.Routes[0].Starting = true
+		return table
+	}
+	for name, tt := range map[string]struct {
+		first, then apron.RouteTable
+		tried       bool // the first table's instance
+		want        apron.InstanceID
+		err         error
+		after       time.Duration
+	}{
+		"none yet":                    {first: starting(0), then: testTable(1, 1, 0), want: "r1-i0", after: time.Second},
+		"none yet, another revision":  {first: starting(0), then: testTable(2, 1, 0), want: "r2-i0", after: time.Second},
+		"does not listen yet":         {first: starting(1), tried: true, then: testTable(1, 1, 0), want: "r1-i0", after: time.Second},
+		"another one":                 {first: starting(1), tried: true, then: starting(2), want: "r1-i1", after: time.Second},
+		"never":                       {first: starting(0), then: starting(0), err: errStarting, after: 5 * time.Second},
+		"never listens":               {first: starting(1), tried: true, then: starting(1), err: errStarting, after: 5 * time.Second},
+		"fails":                       {first: starting(0), then: testTable(1, 0, 0), err: errNoInstance, after: time.Second},
+		"service goes":                {first: starting(0), then: apron.RouteTable{}, err: errNoInstance, after: time.Second},
+		"not starting":                {first: testTable(1, 0, 0), then: testTable(1, 1, 0), err: errNoInstance},
+		"not starting, does not hear": {first: testTable(1, 1, 0), tried: true, then: testTable(1, 1, 0), err: errNoInstance},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRoutes(newDrain(), breakerLimits{depth: 1, wait: 5 * time.Second, changed: func() {}})
+				if err := r.install(tt.first); err != nil {
+					t.Fatal(err)
+				}
+				b := r.web()
+				var tried []*target
+				if tt.tried {
+					got := mustAcquire(t, b)
+					b.release(got.target)
+					tried = append(tried, got.target)
+				}
+				change := time.AfterFunc(time.Second, func() {
+					if b.waiting.Load() == 1 {
+						if _, err := b.acquire(context.Background(), tried, false); !errors.Is(err, errStarting) {
+							t.Errorf("with no room to wait: %v", err)
+						}
+					}
+					if err := r.install(tt.then); err != nil {
+						t.Error(err)
+					}
+				})
+				defer change.Stop()
+				begin := time.Now()
+				got, err := b.acquire(t.Context(), tried, tt.tried && tt.first.Routes[0].Starting)
+				if !errors.Is(err, tt.err) || errors.Is(err, errStarting) != errors.Is(tt.err, errStarting) || time.Since(begin) != tt.after {
+					t.Errorf("%v after %v, want %v after %v", err, time.Since(begin), tt.err, tt.after)
+				}
+				if err == nil && got.id != tt.want {
+					t.Errorf("given %s, want %s", got.id, tt.want)
+				}
+				synctest.Wait()
+				if b.waiting.Load() != 0 || b.queue.Len() != 0 || b.refused.Load() != 0 {
+					t.Errorf("%d waiting, %d in the queue, %d refused", b.waiting.Load(), b.queue.Len(), b.refused.Load())
+				}
+			})
+		})
+	}
+}
+
+// An instance that was tried too early is tried again, though it has become ready by the time the connection
+// has failed.
+func TestBreakerForgetsWhatWasTriedTooEarly(t *testing.T) {
+	table := testTable(1, 1, 0)
+	table.Routes[0].Starting = true
+	r := newRoutes(newDrain(), breakerLimits{depth: 1, wait: 5 * time.Second, changed: func() {}})
+	for _, next := range []apron.RouteTable{table, testTable(1, 1, 0)} {
+		if err := r.install(next); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tried := []*target{r.web().set.Load().backends[0].target}
+	if got, err := r.web().acquire(t.Context(), tried, true); err != nil || got.target != tried[0] {
+		t.Errorf("given %v, %v", got, err)
+	}
+	if _, err := r.web().acquire(t.Context(), tried, false); !errors.Is(err, errNoInstance) {
+		t.Errorf("tried when it was ready: %v", err)
+	}
+}
+
 // Instances come and go and return under load: no slot is lost, no limit is passed, and an instance
 // is reported drained exactly when nothing of it is in flight.
 func TestBreakerUnderChange(t *testing.T) {
@@ -164,7 +250,7 @@ func TestBreakerUnderChange(t *testing.T) {
 				default:
 				}
 				b := r.web()
-				in, err := b.acquire(context.Background(), nil)
+				in, err := b.acquire(context.Background(), nil, false)
 				if err != nil {
 					t.Error(err)
 					return
@@ -225,10 +311,10 @@ func TestBalancerPassesOverWhatFailed(t *testing.T) {
 			t.Errorf("the penalty is over: %v", n)
 		}
 		tried := []*target{set.backends[0].target, set.backends[1].target}
-		if in, err := b.acquire(t.Context(), tried); err != nil || in.id != "r1-i2" {
+		if in, err := b.acquire(t.Context(), tried, false); err != nil || in.id != "r1-i2" {
 			t.Errorf("the last one: %v %v", in, err)
 		}
-		if _, err := b.acquire(t.Context(), append(tried, set.backends[2].target)); !errors.Is(err, errNoInstance) {
+		if _, err := b.acquire(t.Context(), append(tried, set.backends[2].target), false); !errors.Is(err, errNoInstance) {
 			t.Errorf("all tried: %v", err)
 		}
 	})
@@ -253,7 +339,7 @@ func benchmarkBreaker(b *testing.B, concurrency, parallel int) {
 	b.SetParallelism(parallel)
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			in, err := br.acquire(ctx, nil)
+			in, err := br.acquire(ctx, nil, false)
 			if err != nil {
 				b.Error(err)
 				return
@@ -268,7 +354,7 @@ func BenchmarkBreaker(b *testing.B) {
 		br := newTestRoutes(4, 100, 100).web()
 		b.ReportAllocs()
 		for b.Loop() {
-			in, err := br.acquire(b.Context(), nil)
+			in, err := br.acquire(b.Context(), nil, false)
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -74,6 +77,70 @@ func TestRestartWithoutControlPlane(t *testing.T) {
 		if err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("%s: %v %v", name, info, err)
 		}
+	}
+}
+
+// After a restart of the machine the router is there before the instances: who asks meanwhile waits,
+// whether the first control plane knows them already or not, in HTTP/1 and HTTP/2.
+func TestRequestsWaitForInstancesAfterARestart(t *testing.T) {
+	b := start(t, func(c *router.Config) { c.QueueLimit = waitLimit })
+	addr := closedPort(t)
+	b.publish(route("web.example.com", at("i1", addr)))
+	if got := b.get("http://web.example.com/"); got.Status != 503 {
+		t.Errorf("an instance that is said to be ready and does not listen: %+v", got)
+	}
+	if err := errors.Join(b.stop(), b.forsake()); err != nil {
+		t.Fatal(err)
+	}
+	b.http.CloseIdleConnections()
+	b.cfg.HTTP = b.addrs.HTTP
+	b.run()
+	h2 := *b
+	h2.http = b.user(1)
+	h2.http.Transport.(*http.Transport).Protocols = new(http.Protocols)
+	h2.http.Transport.(*http.Transport).Protocols.SetUnencryptedHTTP2(true)
+	answers := make(chan answer, 3)
+	ask := func(ask func() answer) {
+		go func() {
+			got := ask()
+			for deadline := time.Now().Add(waitLimit); got.Status == 0 && time.Now().Before(deadline); {
+				got = ask() // the router does not listen yet
+			}
+			answers <- got
+		}()
+	}
+	ask(func() answer { return b.get("http://web.example.com/") })
+	ask(func() answer { return b.do("POST", "http://web.example.com/", strings.NewReader("body")) })
+	ask(func() answer { return h2.get("http://web.example.com/") })
+
+	loads := make(chan router.Load, 100)
+	b.client, b.forsake = b.connect(router.ClientConfig{OnLoad: func(l router.Load) {
+		select {
+		case loads <- l:
+		default:
+		}
+	}})
+	for waiting := 0; waiting != 3; {
+		for _, r := range wait(t, "requests to wait", loads).Routes {
+			waiting = r.Queued
+		}
+	}
+	table := route("web.example.com", at("i1", addr))
+	table.Starting = true
+	b.publish(table) // the control plane has found the instance, which does not listen yet
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		t.Skipf("somebody else has %s by now: %v", addr, err)
+	}
+	srv := &http.Server{Handler: says("back"), ReadHeaderTimeout: waitLimit}
+	go func() { _ = srv.Serve(ln) }()
+	defer srv.Close()
+	if len(answers) != 0 {
+		t.Errorf("%+v came before the instance", <-answers)
+	}
+	b.publish(route("web.example.com", at("i1", addr)))
+	for range 3 {
+		b.want(wait(t, "an answer", answers), 200, "back")
 	}
 }
 

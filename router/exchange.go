@@ -45,7 +45,7 @@ type exchange struct {
 
 // acquire takes a slot of an instance not tried before.
 func (x *exchange) acquire(ctx context.Context) (*backend, error) {
-	b, err := x.breaker.acquire(ctx, x.tried)
+	b, err := x.breaker.acquire(ctx, x.tried, x.instance != nil && x.instance.set.starting)
 	if err != nil {
 		return nil, err
 	}

@@ -140,7 +140,7 @@ func (p *proxy) enter(ctx context.Context, x *exchange, r *http.Request) (*backe
 		x.clock.limit(set.requestTimeout)
 		b, err := x.acquire(ctx)
 		// The host may have got another route while the request was between table and breaker.
-		if errors.Is(err, errNoInstance) && p.routes.current.Load() != t {
+		if errors.Is(err, errNoInstance) && !errors.Is(err, errStarting) && p.routes.current.Load() != t {
 			continue
 		}
 		return b, err

@@ -139,7 +139,7 @@ func (c *userConn) choose() error {
 		}
 		err := c.acquire()
 		// The host may have got another route while the request was between table and breaker.
-		if errors.Is(err, errNoInstance) && c.relay.routes.current.Load() != t {
+		if errors.Is(err, errNoInstance) && !errors.Is(err, errStarting) && c.relay.routes.current.Load() != t {
 			continue
 		}
 		return err
@@ -171,7 +171,8 @@ func (c *userConn) acquireSlowly() (*backend, error) {
 	if c.fate() != 0 {
 		return nil, c.ended()
 	}
-	b, err := c.ride.breaker.acquire(ctx, slices.Clone(c.ride.tried))
+	x := &c.ride
+	b, err := x.breaker.acquire(ctx, slices.Clone(x.tried), x.backend != nil && x.backend.set.starting)
 	if err != nil && c.fate() != 0 {
 		err = c.ended()
 	}

@@ -116,6 +116,11 @@ func serve(ctx context.Context, o *office, public listeners, old *net.UnixConn) 
 func (c *control) restore() {
 	var source apron.RouteTable
 	err := loadJSON(filepath.Join(c.stateDir, tableFile), &source)
+	for i := range source.Routes {
+		// After a restart of the machine the instances are on their way. Until a control plane says what is
+		// true, users wait for those that do not answer.
+		source.Routes[i].Starting = true
+	}
 	if err == nil {
 		err = c.routes.install(source)
 	}

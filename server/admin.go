@@ -22,6 +22,7 @@ type Admin struct {
 	store   *store.Store
 	auth    *auth.Auth
 	control *control.Control
+	domain  string // of the server's services
 }
 
 // OpenAdmin opens the store of the server with the configuration, which must have been started
@@ -38,6 +39,7 @@ func OpenAdmin(ctx context.Context, cfg Config) (*Admin, error) {
 	return &Admin{
 		local: local, store: s, auth: auth.New(s, time.Now),
 		control: control.New(control.Config{Store: s, Domain: cfg.Domain, Wake: func() {}}),
+		domain:  cfg.Domain,
 	}, nil
 }
 
@@ -108,32 +110,31 @@ func keyError(id string, err error) error {
 }
 
 // CompleteConnection makes a connection of the administrator's account and region AVAILABLE, with the
-// credential, which may be zero: then the one there was stays.
-func (a *Admin) CompleteConnection(ctx context.Context, name string, credential source.GitCredential) (apron.Connection, error) {
-	scope := apron.Scope{Account: a.local.Account, Region: a.local.Region}
-	if credential == (source.GitCredential{}) {
-		return a.control.CompleteConnection(ctx, scope, name)
+// credential, and hosts for its token. Both may be zero: what there was stays.
+func (a *Admin) CompleteConnection(ctx context.Context, name string, credential source.GitCredential, hosts []string) (apron.Connection, error) {
+	c := control.Completion{Hosts: hosts}
+	if credential.User != "" || credential.Token != "" || credential.SSHKey != "" {
+		if err := source.CheckGitCredential(credential); err != nil {
+			return apron.Connection{}, err
+		}
+		keys, err := openKeys(a.local.Data)
+		if err != nil {
+			return apron.Connection{}, err
+		}
+		c.Seal = func(arn apron.ARN) (string, error) { return sealCredential(keys, arn, credential) }
 	}
-	if err := source.CheckGitCredential(credential); err != nil {
-		return apron.Connection{}, err
-	}
-	keys, err := openKeys(a.local.Data)
+	return a.control.CompleteConnection(ctx, apron.Scope{Account: a.local.Account, Region: a.local.Region}, name, c)
+}
+
+// TokenHosts returns where the token of a connection goes, by the connection's full ARN.
+func (a *Admin) TokenHosts(ctx context.Context) (map[string]apron.TokenHosts, error) {
+	list, _, err := a.control.Connections(ctx, apron.Scope{Account: a.local.Account, Region: a.local.Region}, "", control.Page{})
 	if err != nil {
-		return apron.Connection{}, err
+		return nil, err
 	}
-	list, _, err := a.control.Connections(ctx, scope, name, control.Page{Limit: 1})
-	if err != nil {
-		return apron.Connection{}, err
+	hosts := map[string]apron.TokenHosts{}
+	for _, conn := range list {
+		hosts[conn.ARN.String()] = conn.TokenHosts(control.BelowLocalhost(a.domain))
 	}
-	if len(list) == 0 || name == "" {
-		return apron.Connection{}, fmt.Errorf("there is no connection %s", name)
-	}
-	sealed, err := sealCredential(keys, list[0].ARN, credential)
-	if err != nil {
-		return apron.Connection{}, err
-	}
-	if err := a.store.Tx(ctx, func(tx *store.Tx) error { return tx.SetConnectionCredential(ctx, list[0].ARN, sealed) }); err != nil {
-		return apron.Connection{}, err
-	}
-	return a.control.CompleteConnection(ctx, scope, name)
+	return hosts, nil
 }

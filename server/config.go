@@ -21,6 +21,7 @@ import (
 	"github.com/knadh/koanf/v2"
 
 	"apron"
+	"apron/control"
 )
 
 // Config is the server's whole configuration. Load fills it; every member has a working default.
@@ -80,8 +81,7 @@ type Config struct {
 
 // AllowsLocalRepositories says what LocalRepositories comes to.
 func (c Config) AllowsLocalRepositories() bool {
-	return c.LocalRepositories == "yes" ||
-		c.LocalRepositories == "" && (c.Domain == "localhost" || strings.HasSuffix(c.Domain, ".localhost"))
+	return c.LocalRepositories == "yes" || c.LocalRepositories == "" && control.BelowLocalhost(c.Domain)
 }
 
 // quotaNames gives the names of quotas in the configuration file, and where each of them goes.

@@ -30,7 +30,7 @@ type commandFrame struct {
 	TTY      bool
 }
 
-// exitFrame is how a command ended, or why it could not run.
+// exitFrame is how a command ended, or why it could not run: with a code then, if it could not be started.
 type exitFrame struct {
 	Code  int
 	Error string
@@ -106,7 +106,7 @@ func (cp *controlPlane) runCommand(ctx context.Context, in *bufio.Reader, out *f
 	})
 	if err != nil {
 		cp.audit(c.Service, fmt.Sprintf("The command of %s in instance %s did not run to its end: %s", peer, id, userText(err)))
-		return 0, err
+		return code, err
 	}
 	cp.audit(c.Service, fmt.Sprintf("The command of %s in instance %s ended with exit code %d", peer, id, code))
 	return code, nil
@@ -222,7 +222,8 @@ type ExecOptions struct {
 	Instance string // the id or its beginning; empty: any that is ready
 }
 
-// Exec runs a command in an instance through the server on this machine and returns its exit code.
+// Exec runs a command in an instance through the server on this machine and returns its exit code. One
+// that could not be started is an error and has a code too, see engine.Execer.
 func (l Local) Exec(ctx context.Context, o ExecOptions, c Command) (exitCode int, err error) {
 	conn, err := l.dialLocal(ctx)
 	if err != nil {
@@ -317,7 +318,7 @@ func receive(in io.Reader, c engine.Command) (int, error) {
 				return 0, fmt.Errorf("read exit code: %w", err)
 			}
 			if end.Error != "" {
-				return 0, errors.New(end.Error)
+				return end.Code, errors.New(end.Error)
 			}
 			return end.Code, nil
 		}

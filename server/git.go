@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"apron"
+	"apron/control"
 	"apron/deploy"
 	"apron/githost"
 	"apron/secrets"
@@ -222,7 +223,7 @@ type storedCredential struct {
 func credentialPurpose(arn apron.ARN) string { return "connection/" + arn.ID }
 
 func sealCredential(keys *secrets.Keyset, arn apron.ARN, c source.GitCredential) (string, error) {
-	b, err := json.Marshal(storedCredential(c))
+	b, err := json.Marshal(storedCredential{User: c.User, Token: c.Token, SSHKey: c.SSHKey})
 	if err != nil {
 		return "", fmt.Errorf("encode credential: %w", err)
 	}
@@ -235,7 +236,7 @@ func (cp *controlPlane) credential(ctx context.Context, connection string) (sour
 	if err != nil {
 		return source.GitCredential{}, err
 	}
-	sealed, err := cp.store.ConnectionCredential(ctx, arn)
+	conn, sealed, err := cp.store.ConnectionCredential(ctx, arn)
 	if errors.Is(err, store.ErrNotFound) {
 		return source.GitCredential{}, apron.Faultf(apron.Invalid, "The connection %s does not exist any more.", connection)
 	}
@@ -253,5 +254,6 @@ func (cp *controlPlane) credential(ctx context.Context, connection string) (sour
 	if err := json.Unmarshal(b, &c); err != nil {
 		return source.GitCredential{}, errors.New("decode credential") // nothing of it
 	}
-	return source.GitCredential(c), nil
+	hosts := conn.TokenHosts(control.BelowLocalhost(cp.cfg.Domain))
+	return source.GitCredential{User: c.User, Token: c.Token, SSHKey: c.SSHKey, Hosts: hosts}, nil
 }

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -267,6 +268,7 @@ func (cp *controlPlane) openAPI(hooks Hooks) {
 	cp.control = control.New(control.Config{
 		Store: cp.store, Domain: cp.cfg.Domain, Wake: cp.runner.Wake, Deadline: deploy.Deadline, BuildTime: cp.cfg.buildTime(), Retagged: cp.fleet.Refresh,
 		Quotas: cp.cfg.quotas(), SimulateValidation: control.LocalDomain(cp.cfg.Domain), Log: cp.log.With("part", "control"),
+		Hosts: func(account string, u *url.URL) bool { _, ok := cp.embeddedRepository(account, u); return ok },
 	})
 	cp.follower = source.NewFollower(source.FollowerConfig{
 		Resolver: cp.images, Followed: cp.store.FollowedImages, Interval: cp.cfg.PollInterval, Log: cp.log.With("part", "source"),

@@ -56,6 +56,8 @@ type GitCredential struct {
 	User   string // empty: one that the known hosts accept with any token
 	Token  string // sensitive
 	SSHKey string // private key in OpenSSH or PEM form, without a passphrase; sensitive
+	// Hosts are those the token may be sent to. A repository at another host is refused.
+	Hosts apron.TokenHosts
 }
 
 // Git reads repositories with the system's git. It is safe for concurrent use.
@@ -138,7 +140,9 @@ func (g *Git) Fetch(ctx context.Context, repo GitRepository) (_ *Tree, err error
 	}
 	defer r.close()
 	t := &Tree{git: g, repo: repo, dir: r.embedded, ref: "refs/heads/" + repo.Branch, unlock: func() {}}
-	if r.embedded == "" {
+	if r.embedded != "" {
+		t.repo.Credential = GitCredential{} // for whoever else is at that address it may not be
+	} else {
 		if err := g.fetch(limited, r, t); err != nil {
 			return nil, err
 		}

@@ -148,7 +148,7 @@ func (e *export) batch(ctx context.Context, client *http.Client, endpoint string
 	return nil
 }
 
-// authorize adds the credential to requests to the repository's own host.
+// authorize adds the credential to requests to the repository's own host, for which Fetch found it to be.
 func (e *export) authorize(req *http.Request) {
 	if c := e.repo.Credential; c.Token != "" && sameOrigin(e.repo.URL, req.URL.String()) {
 		user := c.User

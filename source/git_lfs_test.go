@@ -79,7 +79,7 @@ func TestLFS(t *testing.T) {
 	} {
 		for _, at := range []source.GitRepository{
 			{Account: alice, URL: srv.URL + "/web", Branch: "main"},
-			{Account: alice, URL: srv.URL + "/private/web.git", Branch: "main", Credential: source.GitCredential{Token: token}},
+			{Account: alice, URL: srv.URL + "/private/web.git", Branch: "main", Credential: source.GitCredential{Token: token, Hosts: here()}},
 		} {
 			_, dir, warnings := fetch(t, newGit(t, nil), at)
 			wantFile(t, filepath.Join(dir, "a/model"), large)

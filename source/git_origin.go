@@ -76,6 +76,9 @@ func (r *origin) reach(ctx context.Context, u *url.URL) error {
 	default:
 		return apron.Faultf(apron.Invalid, "The repository %s has no http, https, ssh or file URL.", r.shown)
 	}
+	if c := r.repo.Credential; c.Token != "" && !c.Hosts.Allow(u) {
+		return apron.Faultf(apron.Invalid, "The repository %s cannot be read with the service's connection, which is for %s.", r.shown, c.Hosts)
+	}
 	host := u.Hostname()
 	if host == "" || strings.HasPrefix(host, "-") || strings.HasPrefix(u.User.Username(), "-") || strings.ContainsAny(host, "\r\n\t ,'\"\\%") {
 		return apron.Faultf(apron.Invalid, "The repository %s has no host that could be reached.", r.shown)
@@ -257,7 +260,7 @@ func (g *Git) redirected(ctx context.Context, address string) (string, error) {
 // client makes requests to addresses that are allowed, and to no others however often it is redirected.
 func (g *Git) client() *http.Client {
 	dialer := &net.Dialer{}
-	return &http.Client{Transport: &http.Transport{
+	return &http.Client{CheckRedirect: stayAtOrigin, Transport: &http.Transport{
 		Proxy: http.ProxyFromEnvironment,
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			host, port, err := net.SplitHostPort(addr)
@@ -272,4 +275,16 @@ func (g *Git) client() *http.Client {
 		},
 		DisableKeepAlives: true,
 	}}
+}
+
+// stayAtOrigin takes the credential from a request that was redirected elsewhere: the standard library
+// would let it go to another port, to a name below the host's, or without TLS.
+func stayAtOrigin(req *http.Request, via []*http.Request) error {
+	if len(via) >= maxRedirects {
+		return errors.New("too many redirects")
+	}
+	if !sameOrigin(via[0].URL.String(), req.URL.String()) {
+		req.Header.Del("Authorization")
+	}
+	return nil
 }

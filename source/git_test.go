@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"apron"
 	"apron/source"
 )
 
@@ -120,7 +121,7 @@ func TestGitFaults(t *testing.T) {
 		t.Error(err)
 	}
 	_, err = g.Fetch(t.Context(), source.GitRepository{
-		Account: alice, URL: srv.URL + "/private/web", Branch: "main", Credential: source.GitCredential{Token: "wrong-token"},
+		Account: alice, URL: srv.URL + "/private/web", Branch: "main", Credential: source.GitCredential{Token: "wrong-token", Hosts: here()},
 	})
 	wantFault(t, err, "needs a connection")
 	closed := httptest.NewServer(nil)
@@ -235,7 +236,7 @@ func TestGitCredential(t *testing.T) {
 	}
 	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
 	g := newGit(t, nil)
-	credential := source.GitCredential{Token: token}
+	credential := source.GitCredential{Token: token, Hosts: here()}
 	private := source.GitRepository{Account: alice, URL: srv.URL + "/private/web", Branch: "main", Credential: credential}
 	if commit, _, _ := fetch(t, g, private); commit != want {
 		t.Errorf("got commit %s, want %s", commit, want)
@@ -333,7 +334,7 @@ func TestGitAddresses(t *testing.T) {
 		t.Errorf("got commit %s, want %s", commit, want)
 	}
 	// A token is not shown to the network.
-	token := source.GitCredential{Token: "s3cret"}
+	token := source.GitCredential{Token: "s3cret", Hosts: apron.TokenHosts{Names: []string{"mixed.example.com:" + port}}}
 	_, err := open.Fetch(t.Context(), source.GitRepository{Account: alice, URL: "http://mixed.example.com:" + port + "/web", Branch: "main", Credential: token})
 	wantFault(t, err, "has no https URL")
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"apron"
 	"apron/source"
 )
 
@@ -86,6 +87,9 @@ func newGit(t testing.TB, change func(*source.GitConfig)) *source.Git {
 
 // token opens the repositories of a gitServer that asks for one.
 const token = "sesame-1234567890"
+
+// here are the hosts of a token for servers on loopback.
+func here() apron.TokenHosts { return apron.TokenHosts{Loopback: true} }
 
 // gitServer serves the repositories below dir over smart HTTP, those below private/ to whoever has
 // the token.

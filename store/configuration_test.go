@@ -161,13 +161,13 @@ func TestConnectionCredential(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		conn := apron.Connection{
 			ARN:      apron.ARN{Scope: apron.Scope{Account: "123456789012", Region: "us-east-1"}, Type: apron.ResourceConnection, Name: "github", ID: "c1"},
-			Provider: "GITHUB", Status: apron.ConnectionAvailable,
+			Provider: "GITHUB", Status: apron.ConnectionAvailable, CreatedAt: time.UnixMicro(1).UTC(),
 		}
 		credential := func() string {
 			t.Helper()
-			sealed, err := s.ConnectionCredential(t.Context(), conn.ARN)
-			if err != nil {
-				t.Fatal(err)
+			got, sealed, err := s.ConnectionCredential(t.Context(), conn.ARN)
+			if diff := cmp.Diff(conn, got); err != nil || diff != "" {
+				t.Fatalf("%v; connection (-want +got):\n%s", err, diff)
 			}
 			return sealed
 		}
@@ -175,6 +175,7 @@ func TestConnectionCredential(t *testing.T) {
 		if got := credential(); got != "" {
 			t.Errorf("a new connection has %q", got)
 		}
+		conn.Hosts = []string{"git.example.com", "[::1]:3000"}
 		tx(t, s, func(ctx context.Context, tx *store.Tx) error {
 			return errors.Join(tx.SetConnectionCredential(ctx, conn.ARN, "v1.a.b"), tx.UpdateConnection(ctx, conn))
 		})
@@ -183,7 +184,7 @@ func TestConnectionCredential(t *testing.T) {
 		}
 		conn.Status, conn.DeletedAt = apron.ConnectionDeleted, time.UnixMicro(1)
 		tx(t, s, func(ctx context.Context, tx *store.Tx) error { return tx.UpdateConnection(ctx, conn) })
-		if got, err := s.ConnectionCredential(t.Context(), conn.ARN); !errors.Is(err, store.ErrNotFound) {
+		if _, got, err := s.ConnectionCredential(t.Context(), conn.ARN); !errors.Is(err, store.ErrNotFound) {
 			t.Errorf("a deleted connection has %q, %v", got, err)
 		}
 		err := s.Tx(t.Context(), func(tx *store.Tx) error { return tx.SetConnectionCredential(t.Context(), conn.ARN, "x") })

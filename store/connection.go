@@ -3,16 +3,26 @@ package store
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"apron"
 )
 
-const connectionColumns = `id, account, region, name, provider, status, created_at, deleted_at`
+const connectionColumns = `id, account, region, name, provider, status, created_at, deleted_at, hosts`
 
-func scanConnection(r scanner, c *apron.Connection) error {
-	var created, deleted int64
-	err := r.Scan(&c.ARN.ID, &c.ARN.Scope.Account, &c.ARN.Scope.Region, &c.ARN.Name, &c.Provider, &c.Status, &created, &deleted)
+// scanConnection reads connectionColumns, and what is selected behind them into more.
+func scanConnection(r scanner, c *apron.Connection, more ...any) error {
+	var (
+		created, deleted int64
+		hosts            string
+	)
+	err := r.Scan(append([]any{
+		&c.ARN.ID, &c.ARN.Scope.Account, &c.ARN.Scope.Region, &c.ARN.Name, &c.Provider, &c.Status, &created, &deleted, &hosts,
+	}, more...)...)
 	c.ARN.Type = apron.ResourceConnection
+	if c.Hosts = nil; hosts != "" {
+		c.Hosts = strings.Fields(hosts)
+	}
 	c.CreatedAt, c.DeletedAt = fromMicros(created), fromMicros(deleted)
 	return err
 }
@@ -20,9 +30,9 @@ func scanConnection(r scanner, c *apron.Connection) error {
 // InsertConnection adds a connection and its tags. ErrExists: one in the scope that is not deleted
 // has the name, or any has the id. A zero CreatedAt becomes Now.
 func (t *Tx) InsertConnection(ctx context.Context, c apron.Connection, tags []apron.Tag) error {
-	n, err := t.exec(ctx, `insert into connections (`+connectionColumns+`) values (?, ?, ?, ?, ?, ?, ?, ?) on conflict do nothing`,
+	n, err := t.exec(ctx, `insert into connections (`+connectionColumns+`) values (?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict do nothing`,
 		c.ARN.ID, c.ARN.Scope.Account, c.ARN.Scope.Region, c.ARN.Name, c.Provider, string(c.Status),
-		t.orNow(c.CreatedAt), micros(c.DeletedAt))
+		t.orNow(c.CreatedAt), micros(c.DeletedAt), strings.Join(c.Hosts, " "))
 	if err == nil && n == 0 {
 		err = ErrExists
 	}
@@ -32,15 +42,16 @@ func (t *Tx) InsertConnection(ctx context.Context, c apron.Connection, tags []ap
 	return t.PutTags(ctx, c.ARN, tags)
 }
 
-// UpdateConnection writes the connection's status and time of deletion, with which its credential goes.
+// UpdateConnection writes the connection's status, hosts and time of deletion, with which its credential
+// goes.
 // ErrNotFound.
 func (t *Tx) UpdateConnection(ctx context.Context, c apron.Connection) error {
 	credential := "credential"
 	if !c.DeletedAt.IsZero() {
 		credential = "''"
 	}
-	n, err := t.exec(ctx, `update connections set status = ?, deleted_at = ?, credential = `+credential+` where id = ?`,
-		string(c.Status), micros(c.DeletedAt), c.ARN.ID)
+	n, err := t.exec(ctx, `update connections set status = ?, deleted_at = ?, hosts = ?, credential = `+credential+` where id = ?`,
+		string(c.Status), micros(c.DeletedAt), strings.Join(c.Hosts, " "), c.ARN.ID)
 	return changed(n, err, "update connection", c.ARN.String())
 }
 
@@ -51,15 +62,15 @@ func (t *Tx) SetConnectionCredential(ctx context.Context, arn apron.ARN, sealed 
 	return changed(n, err, "set credential of connection", arn.String())
 }
 
-// ConnectionCredential returns what opens the connection's repositories, sealed; empty: nothing does.
-// ErrNotFound.
-func (r reader) ConnectionCredential(ctx context.Context, arn apron.ARN) (sealed string, err error) {
-	err = r.row(ctx, func(row scanner) error { return row.Scan(&sealed) },
-		`select credential from connections where id = ? and deleted_at = 0`, arn.ID)
+// ConnectionCredential returns the connection and what opens its repositories, sealed; empty: nothing
+// does. ErrNotFound.
+func (r reader) ConnectionCredential(ctx context.Context, arn apron.ARN) (conn apron.Connection, sealed string, err error) {
+	err = r.row(ctx, func(row scanner) error { return scanConnection(row, &conn, &sealed) },
+		`select `+connectionColumns+`, credential from connections where id = ? and deleted_at = 0`, arn.ID)
 	if err != nil {
-		return "", fmt.Errorf("credential of connection %s: %w", arn, err)
+		return apron.Connection{}, "", fmt.Errorf("credential of connection %s: %w", arn, err)
 	}
-	return sealed, nil
+	return conn, sealed, nil
 }
 
 // Connection returns the connection of a full ARN in whatever state it is. ErrNotFound.

@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/apprunner"
 
+	"apron"
 	"apron/server"
 	"apron/source"
 )
@@ -21,11 +22,12 @@ type connectionsCommand struct {
 }
 
 type completeConnectionCommand struct {
-	Name      string `arg:"" help:"Name of the connection."`
-	User      string `placeholder:"NAME" help:"User name that goes with the token. Default: one that the known providers accept."`
-	Token     string `placeholder:"TOKEN" xor:"credential" env:"APRON_TOKEN" help:"Access token that opens the provider's repositories over https. Other users of the machine can see arguments: rather use --token-file."`
-	TokenFile string `placeholder:"FILE" xor:"credential" help:"File with the access token; - for standard input."`
-	SSHKey    string `name:"ssh-key" placeholder:"FILE" xor:"credential" help:"File with a private key, without a passphrase, that opens the provider's repositories over ssh."`
+	Name      string   `arg:"" help:"Name of the connection."`
+	User      string   `placeholder:"NAME" help:"User name that goes with the token. Default: one that the known providers accept."`
+	Token     string   `placeholder:"TOKEN" xor:"credential" env:"APRON_TOKEN" help:"Access token that opens the provider's repositories over https. Other users of the machine can see arguments: rather use --token-file."`
+	TokenFile string   `placeholder:"FILE" xor:"credential" help:"File with the access token; - for standard input."`
+	SSHKey    string   `name:"ssh-key" placeholder:"FILE" xor:"credential" help:"File with a private key, without a passphrase, that opens the provider's repositories over ssh."`
+	Host      []string `placeholder:"HOST" sep:"none" help:"Host, or host:port, that the token is for; may be repeated. Default: those there were, at first github.com or bitbucket.org. A key is not bound to hosts."`
 }
 
 // credential reads what was given.
@@ -59,7 +61,7 @@ func (c *completeConnectionCommand) Run(s *settings) error {
 		return err
 	}
 	return s.admin(func(ctx context.Context, a *server.Admin) error {
-		connection, err := a.CompleteConnection(ctx, c.Name, credential)
+		connection, err := a.CompleteConnection(ctx, c.Name, credential, c.Host)
 		if err != nil {
 			return err
 		}
@@ -79,7 +81,12 @@ func (listConnectionsCommand) Run(s *settings) error {
 	ctx, stop := server.Interrupted()
 	defer stop()
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "NAME\tPROVIDER\tSTATUS\tARN")
+	var hosts map[string]apron.TokenHosts
+	err = s.admin(func(ctx context.Context, a *server.Admin) (err error) { hosts, err = a.TokenHosts(ctx); return err })
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(w, "NAME\tPROVIDER\tSTATUS\tTOKEN FOR\tARN")
 	pages := apprunner.NewListConnectionsPaginator(newClient(local), &apprunner.ListConnectionsInput{})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
@@ -87,7 +94,8 @@ func (listConnectionsCommand) Run(s *settings) error {
 			return fmt.Errorf("list connections: %w", err)
 		}
 		for _, c := range page.ConnectionSummaryList {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", aws.ToString(c.ConnectionName), c.ProviderType, c.Status, aws.ToString(c.ConnectionArn))
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n",
+				aws.ToString(c.ConnectionName), c.ProviderType, c.Status, hosts[aws.ToString(c.ConnectionArn)], aws.ToString(c.ConnectionArn))
 		}
 	}
 	return w.Flush()

@@ -22,10 +22,21 @@ type execCommand struct {
 }
 
 // exitError is the error of a command that ended with another code than 0: it becomes ours.
-type exitError int
+type exitError struct {
+	code int
+	err  error // why it did not start; nil: it did, and has said what there is to say
+}
 
 // Error implements error.
-func (e exitError) Error() string { return fmt.Sprintf("the command ended with exit code %d", int(e)) }
+func (e exitError) Error() string {
+	if e.err != nil {
+		return e.err.Error()
+	}
+	return fmt.Sprintf("the command ended with exit code %d", e.code)
+}
+
+// Unwrap is for package errors.
+func (e exitError) Unwrap() error { return e.err }
 
 // Run runs the command and ends with its exit code.
 func (e *execCommand) Run(s *settings) error {
@@ -58,8 +69,8 @@ func (e *execCommand) Run(s *settings) error {
 		defer restore()
 	}
 	code, err := local.Exec(ctx, o, c)
-	if err == nil && code != 0 {
-		return exitError(code)
+	if code != 0 {
+		return exitError{code, err}
 	}
 	return err
 }

@@ -21,11 +21,14 @@ func main() {
 		kong.Vars{"version": version},
 	)
 	err := k.Run(&cli.settings)
-	if code, ok := errors.AsType[exitError](err); ok {
-		os.Exit(int(code))
+	code := 1
+	if ended, ok := errors.AsType[exitError](err); ok {
+		code, err = ended.code, ended.err
+	} else if err == nil {
+		code = 0
 	}
 	if err != nil {
 		k.Errorf("%v", err)
-		os.Exit(1)
 	}
+	os.Exit(code)
 }

@@ -46,7 +46,7 @@ func (d *Driver) Exec(ctx context.Context, id apron.InstanceID, c engine.Command
 	code, err := runExec(ctx, p, input, c)
 	if err != nil {
 		_, _ = p.Delete(clean, client.WithProcessKill) // the error that matters is the first one
-		return 0, err
+		return code, err
 	}
 	if _, err := p.Delete(clean); err != nil && !errdefs.IsNotFound(err) {
 		return 0, fmt.Errorf("remove command: %w", err)
@@ -79,7 +79,8 @@ func (s *session) makeExec(ctx context.Context, id apron.InstanceID, c engine.Co
 	name := "exec-" + strings.ToLower(rand.Text())
 	p, err := t.Exec(ctx, name, execProcess(spec, c), s.streams(in, c))
 	if err != nil {
-		return nil, nil, execError(id, err)
+		_, err = execError(id, err)
+		return nil, nil, err
 	}
 	return p, in, nil
 }
@@ -115,7 +116,7 @@ func runExec(ctx context.Context, p client.Process, in *input, c engine.Command)
 		return 0, fmt.Errorf("wait for command: %w", err)
 	}
 	if err := p.Start(ctx); err != nil {
-		return 0, execError("", err)
+		return execError("", err)
 	}
 	resize := c.Resize
 	if !c.TTY {
@@ -145,16 +146,26 @@ func runExec(ctx context.Context, p client.Process, in *input, c engine.Command)
 	}
 }
 
+// The exit codes of commands that do not come to run.
+const (
+	exitNotExecutable = 126
+	exitNotFound      = 127
+)
+
 // execError makes what the runtime says about a command fit for the user.
-func execError(id apron.InstanceID, err error) error {
+func execError(id apron.InstanceID, err error) (exitCode int, _ error) {
 	switch {
 	case errdefs.IsNotFound(err) || errdefs.IsFailedPrecondition(err):
-		return errors.Join(notRunning(id), err)
+		return 0, errors.Join(notRunning(id), err)
 	case errdefs.IsUnavailable(err), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("start command: %w", err)
-	default:
-		return apron.Faultf(apron.Invalid, "The command could not be started: %s", startReason(err))
+		return 0, fmt.Errorf("start command: %w", err)
 	}
+	why := startReason(err)
+	exitCode = exitNotExecutable
+	if strings.Contains(why, "executable file not found") || strings.Contains(why, "no such file or directory") {
+		exitCode = exitNotFound
+	}
+	return exitCode, apron.Faultf(apron.Invalid, "The command could not be started: %s", why)
 }
 
 // input tells when a reader has come to its end, which the pipe behind it cannot tell a process.

@@ -41,15 +41,21 @@ func TestExec(t *testing.T) {
 	for name, row := range map[string]struct {
 		id   apron.InstanceID
 		args []string
+		code int
 		kind apron.FaultKind
 	}{
-		"no such program":  {i.ID, []string{"/nope"}, apron.Invalid},
-		"no command":       {i.ID, nil, apron.Invalid},
-		"no such instance": {"ffffffffffffffffffffffffffffffff", []string{"/app"}, apron.NotFound},
+		"no such program":         {i.ID, []string{"/nope"}, 127, apron.Invalid},
+		"no such program in PATH": {i.ID, []string{"nope"}, 127, apron.Invalid},
+		"a directory":             {i.ID, []string{"/etc"}, 126, apron.Invalid},
+		"not executable":          {i.ID, []string{"/etc/hosts"}, 126, apron.Invalid},
+		"no command":              {i.ID, nil, 0, apron.Invalid},
+		"no such instance":        {"ffffffffffffffffffffffffffffffff", []string{"/app"}, 0, apron.NotFound},
 	} {
-		if _, err := r.driver.Exec(t.Context(), row.id, engine.Command{Args: row.args}); apron.KindOf(err) != row.kind {
-			t.Errorf("%s: %v (kind %v)", name, err, apron.KindOf(err))
+		code, err := r.driver.Exec(t.Context(), row.id, engine.Command{Args: row.args})
+		if code != row.code || apron.KindOf(err) != row.kind {
+			t.Errorf("%s: exit code %d, %v (kind %v), want %d", name, code, err, apron.KindOf(err), row.code)
 		}
+		t.Logf("%s: %v", name, err)
 	}
 	mustGet(t, i, "/") // none of it bothered the application
 	if left, err := filepath.Glob("/run/" + r.bridge(t) + "/fifo/*"); err != nil || len(left) != 0 {

@@ -16,6 +16,13 @@ func failureOf(e exit, oom bool, lines []string) apron.Failure {
 		return apron.Failure{Start: reason}
 	}
 	f := apron.Failure{Exited: true, ExitCode: e.code, OOM: oom, Log: lines}
+	switch {
+	case e.known || oom:
+	case e.there:
+		f.Ended = "its runtime was killed from outside"
+	default:
+		f.Ended = "the machine was restarted, or its runtime was killed from outside, while nobody watched"
+	}
 	// A shell's and containerd's convention: 128 and the number of the signal.
 	if n := e.code - 128; e.known && n > 0 && n < 32 {
 		f.Signal = unix.SignalName(unix.Signal(n))

@@ -207,7 +207,8 @@ func (i *instance) live(ctx context.Context, adopted bool) (healthy time.Duratio
 		i.endProcess(ctx)
 		i.report(apron.InstanceFailed, &apron.Failure{Probe: i.now.Failure.Probe, Log: i.tail()})
 	case adopted && !e.known && status == health.Starting && i.now.Restarts == 0:
-		i.now.Failure = &apron.Failure{} // the earlier driver never got to starting it: nothing failed
+		f := failureOf(e, false, nil) // for the log: if the earlier driver did not get to starting it, nothing failed
+		i.now.Failure = &f
 	default:
 		i.report(apron.InstanceFailed, i.autopsy(ctx, e))
 	}

@@ -231,15 +231,16 @@ func TestFailureOf(t *testing.T) {
 		lines []string
 		want  string
 	}{
-		"not executed":      {exit{255, true}, []string{"exec ./app: permission denied"}, "could not be started: exec ./app: permission denied"},
-		"wrong format":      {exit{255, true}, []string{"exec /app: exec format error"}, "neither a program"},
-		"no loader":         {exit{255, true}, []string{"exec /app: no such file or directory"}, "not the interpreter or loader"},
-		"other status":      {exit{1, true}, []string{"exec /app: exec format error"}, "exit code: 1"},
-		"after other lines": {exit{255, true}, []string{"hello", "exec /app: exec format error"}, "exit code: 255"},
-		"other words":       {exit{255, true}, []string{"executive error"}, "exit code: 255"},
-		"silent":            {exit{255, true}, nil, "exit code: 255"},
-		"signal":            {exit{139, true}, nil, "SIGSEGV"},
-		"unseen":            {exit{255, false}, []string{"exec /app: exec format error"}, "exit code: 255"},
+		"not executed":      {exit{255, true, true}, []string{"exec ./app: permission denied"}, "could not be started: exec ./app: permission denied"},
+		"wrong format":      {exit{255, true, true}, []string{"exec /app: exec format error"}, "neither a program"},
+		"no loader":         {exit{255, true, true}, []string{"exec /app: no such file or directory"}, "not the interpreter or loader"},
+		"other status":      {exit{1, true, true}, []string{"exec /app: exec format error"}, "exit code: 1"},
+		"after other lines": {exit{255, true, true}, []string{"hello", "exec /app: exec format error"}, "exit code: 255"},
+		"other words":       {exit{255, true, true}, []string{"executive error"}, "exit code: 255"},
+		"silent":            {exit{255, true, true}, nil, "exit code: 255"},
+		"signal":            {exit{139, true, true}, nil, "SIGSEGV"},
+		"unseen":            {exit{-1, false, true}, []string{"exec /app: exec format error"}, "was ended because its runtime was killed from outside."},
+		"long gone":         {exit{-1, false, false}, nil, "because the machine was restarted, or its runtime was killed from outside, while nobody watched."},
 	} {
 		if f := failureOf(row.exit, false, row.lines); !strings.Contains(f.Summary(), row.want) {
 			t.Errorf("%s: failure reads %q, want %q in it", name, f.Summary(), row.want)

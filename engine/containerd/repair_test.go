@@ -141,10 +141,25 @@ func TestShimMayDie(t *testing.T) {
 	pid := r.pid(t, i.ID)
 	kill(t, parentOf(t, pid))
 	mustGet(t, restarted(t, w, i.ID), "/")
+	wantReason(t, w, i.ID, "its runtime was killed from outside")
 	if runs(pid) {
 		t.Error("the process of the dead shim still runs")
 	}
 	r.noneLeft(t, w, spec.Revision)
+}
+
+// wantReason fails unless the instance has failed once, for the reason.
+func wantReason(t *testing.T, w *enginetest.Watcher, id apron.InstanceID, want string) {
+	t.Helper()
+	var reasons []string
+	for _, was := range w.History(id) {
+		if was.State == apron.InstanceFailed && was.Failure != nil {
+			reasons = append(reasons, was.Failure.Summary())
+		}
+	}
+	if len(reasons) != 1 || reasons[0] != "The instance was ended because "+want+"." {
+		t.Errorf("it failed with %q, want %q", reasons, want)
+	}
 }
 
 // TestShimAndWhoClearsAwayMayDie kills a shim, and then the program that the engine child has clear
@@ -197,18 +212,31 @@ func TestEngineAndShimsMayDie(t *testing.T) {
 	w := enginetest.StartWatch(t, r.driver)
 	spec := enginetest.SpecOf(r.serveImage(t))
 	i := runOne(t, r.driver, w, spec)
-	pid := r.pid(t, i.ID)
-	shim := parentOf(t, pid)
-	r.driver.stop()
-	r.child.kill()
-	kill(t, shim)
-	r.child = startEngine(t, r.dir)
-	r.driver = startDriver(t, r.cfg)
-	w = enginetest.StartWatch(t, r.driver)
-	mustGet(t, restarted(t, w, i.ID), "/")
-	if runs(pid) {
-		t.Error("the process of the dead shim still runs")
+	die := func() {
+		t.Helper()
+		pid := r.pid(t, i.ID)
+		shim := parentOf(t, pid)
+		r.driver.stop()
+		r.child.kill()
+		kill(t, shim)
+		r.child = startEngine(t, r.dir)
+		r.driver = startDriver(t, r.cfg)
+		w = enginetest.StartWatch(t, r.driver)
+		restarts := i.Restarts + 1
+		w.Until(t, "a restart", func(all []apron.Instance) bool {
+			if len(all) == 1 {
+				i = all[0]
+			}
+			return len(all) == 1 && i.State == apron.InstanceReady && i.Restarts == restarts
+		})
+		mustGet(t, i, "/")
+		if runs(pid) {
+			t.Error("the process of the dead shim still runs")
+		}
 	}
+	die()
+	die() // of one that was restarted before it is known that it had been started
+	wantReason(t, w, i.ID, "the machine was restarted, or its runtime was killed from outside, while nobody watched")
 	r.noneLeft(t, w, spec.Revision)
 }
 

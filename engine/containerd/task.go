@@ -19,7 +19,8 @@ const retryEngine = 50 * time.Millisecond
 // exit is how a process ended.
 type exit struct {
 	code  int
-	known bool // false: it ended while the engine child was away, and nobody saw how
+	known bool // false: nobody saw how; its shim, which keeps that, is gone too
+	there bool // it was there when somebody began to wait for it
 }
 
 // makeTask makes the process of a container whose network and files are in place; it waits to be
@@ -61,9 +62,11 @@ func (s *session) task(ctx context.Context, id apron.InstanceID) (client.Task, e
 // awaitExit waits until an instance's process ends, across restarts of the engine child. Its error is
 // ctx's.
 func (s *session) awaitExit(ctx context.Context, id apron.InstanceID) (exit, error) {
-	for {
+	for there := false; ; {
 		e, err := s.tryAwaitExit(ctx, id)
+		there = there || e.there
 		if err == nil {
+			e.there = there
 			return e, nil
 		}
 		if err := pause(ctx, retryEngine); err != nil {
@@ -80,15 +83,17 @@ func (s *session) tryAwaitExit(ctx context.Context, id apron.InstanceID) (exit, 
 	if t == nil {
 		return exit{code: -1}, nil
 	}
+	e := exit{code: -1, there: true}
 	ended, err := t.Wait(ctx)
 	if err != nil {
-		return exit{}, fmt.Errorf("wait for process: %w", err)
+		return e, fmt.Errorf("wait for process: %w", err)
 	}
 	status := <-ended // also when ctx is done, or the engine child goes away
 	if err := status.Error(); err != nil {
-		return exit{}, fmt.Errorf("wait for process: %w", err)
+		return e, fmt.Errorf("wait for process: %w", err)
 	}
-	return exit{code: int(status.ExitCode()), known: true}, nil
+	e.code, e.known = int(status.ExitCode()), true
+	return e, nil
 }
 
 // removeTask removes an instance's task, ending its processes if any are left, and whatever a shim that
