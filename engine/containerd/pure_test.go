@@ -3,6 +3,7 @@ package containerd
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -383,6 +384,50 @@ func TestCgroupsInContainer(t *testing.T) {
 	}
 	if pids, err := inner.processes("/apron/build"); !cmp.Equal(pids, []int{cmd.Process.Pid}) || err != nil {
 		t.Errorf("processes %v, %v, want %d", pids, err, cmd.Process.Pid)
+	}
+}
+
+// TestCgroupShares compares groups with one that was made and left alone, as those of others are.
+func TestCgroupShares(t *testing.T) {
+	for shares, want := range map[uint64]uint64{2: 1, buildShares: 25, 1024: 100, treeShares: 400, 262_144: 10_000} {
+		if got := weight(shares); got != want {
+			t.Errorf("%d shares are weight %d, want %d", shares, got, want)
+		}
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("control groups need root")
+	}
+	cg, err := detectCgroups()
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := "cpu.shares"
+	if _, ok := cg.(cgroupV2); ok {
+		name = "cpu.weight"
+	}
+	share := func(group string) uint64 {
+		t.Helper()
+		n, err := readNumber(cpuControl(cg, group, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	top := fmt.Sprintf("/apron-shares-%d", os.Getpid())
+	others := top + "-others"
+	t.Cleanup(func() {
+		if err := errors.Join(cg.remove(top), cg.remove(others)); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := cg.make(top, treeShares); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Dir(cpuControl(cg, others, name)), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if got, others := share(top), share(others); got*1024 != others*treeShares {
+		t.Errorf("the tree has %d where others have %d", got, others)
 	}
 }
 
