@@ -119,8 +119,10 @@ func (c cgroupV2) vacate() error {
 	return nil
 }
 
-// weight is the same as shares on version 2's scale, as runtimes translate it: 1024 is 39.
-func weight(shares uint64) uint64 { return 1 + (max(shares, 2)-2)*9999/262_142 }
+// weight is the same as shares on version 2's scale: a group has 100 by default, and the kernel makes
+// 1024 of them. It is not the translation that early runtimes had, of one scale's ends into the other's,
+// where 1024 shares are 39: less than every group beside has.
+func weight(shares uint64) uint64 { return min(max(shares*100/1024, 1), 10_000) }
 
 func (c cgroupV2) join(group string, pid int) error {
 	return writeControl(filepath.Join(c.root, group, "cgroup.procs"), strconv.Itoa(pid))

@@ -3,7 +3,9 @@ package containerd
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -113,9 +115,6 @@ func TestCatches(t *testing.T) {
 	status := []byte("Name:\tx\nSigIgn:\t0000000000000000\nSigCgt:\t0000000000004002\n")
 	if !catches(status, unix.SIGTERM) || catches(status, unix.SIGHUP) || !catches(status, unix.SIGINT) {
 		t.Error("signal mask misread")
-	}
-	if catches(bytes.Replace(status, []byte("x"), []byte("runc:[2:INIT]"), 1), unix.SIGTERM) {
-		t.Error("runc's handlers are taken for the application's")
 	}
 	if catches([]byte("SigCgt:\tzz\n"), unix.SIGTERM) || catches(nil, unix.SIGTERM) {
 		t.Error("garbage catches signals")
@@ -373,17 +372,68 @@ func TestCgroupsInContainer(t *testing.T) {
 		t.Fatal(err)
 	}
 	inner := cgroupV2{cgroupRoot + outer}
-	if err := inner.make("/apron/build", buildShares); err != nil {
+	for _, group := range []string{"/apron/platform", "/apron-build"} { // as an engine has it
+		if err := inner.make(group, buildShares); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := inner.bound("/apron-build", 64<<20, 10); err != nil {
+		t.Error(err)
+	}
+	if err := inner.idle("/apron-build", true); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+	for _, group := range []string{"/apron/platform", "/apron-build"} {
+		if err := inner.join(group, cmd.Process.Pid); err != nil {
+			t.Error(err)
+		}
+		if pids, err := inner.processes(group); !cmp.Equal(pids, []int{cmd.Process.Pid}) || err != nil {
+			t.Errorf("processes %v, %v, want %d", pids, err, cmd.Process.Pid)
+		}
+	}
+}
+
+// TestCgroupShares compares groups with one that was made and left alone, as those of others are.
+func TestCgroupShares(t *testing.T) {
+	for shares, want := range map[uint64]uint64{2: 1, buildShares: 25, 1024: 100, treeShares: 400, 262_144: 10_000} {
+		if got := weight(shares); got != want {
+			t.Errorf("%d shares are weight %d, want %d", shares, got, want)
+		}
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("control groups need root")
+	}
+	cg, err := detectCgroups()
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := inner.bound("/apron/build", 64<<20, 10); err != nil {
-		t.Error(err)
+	name := "cpu.shares"
+	if _, ok := cg.(cgroupV2); ok {
+		name = "cpu.weight"
 	}
-	if err := inner.join("/apron/build", cmd.Process.Pid); err != nil {
-		t.Error(err)
+	share := func(group string) uint64 {
+		t.Helper()
+		n, err := readNumber(cpuControl(cg, group, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
 	}
-	if pids, err := inner.processes("/apron/build"); !cmp.Equal(pids, []int{cmd.Process.Pid}) || err != nil {
-		t.Errorf("processes %v, %v, want %d", pids, err, cmd.Process.Pid)
+	top := fmt.Sprintf("/apron-shares-%d", os.Getpid())
+	others := top + "-others"
+	t.Cleanup(func() {
+		if err := errors.Join(cg.remove(top), cg.remove(others)); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := cg.make(top, treeShares); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Dir(cpuControl(cg, others, name)), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if got, others := share(top), share(others); got*1024 != others*treeShares {
+		t.Errorf("the tree has %d where others have %d", got, others)
 	}
 }
 
