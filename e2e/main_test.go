@@ -73,12 +73,14 @@ func playRole(role string, args []string) error {
 	ctx, stop := server.Interrupted()
 	defer stop()
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	if role == "engine" {
+		server.JoinEngine(cfg, log)
+		return server.RunEngine(ctx, cfg, log)
+	}
 	server.JoinPlatform(cfg, log)
 	switch role {
 	case "router":
 		return server.RunRouter(ctx, cfg, *takeOver, log)
-	case "engine":
-		return server.RunEngine(ctx, cfg, log)
 	default:
 		return server.Run(ctx, cfg, server.Hooks{AfterStep: crashHook(cfg.Data)}, log)
 	}

@@ -242,6 +242,9 @@ func (s *once) set() {
 // it takes the listeners over from the one that runs, if one does. Users of a domain that is not
 // local are sent to TLS; those of a local one are told why the router and not an instance answers.
 func RunRouter(ctx context.Context, cfg Config, takeOver bool, log *slog.Logger) error {
+	if err := containerd.TakeShortTurns(); err != nil {
+		log.Warn("requests can wait longer for a busy processor", "err", err)
+	}
 	local := control.LocalDomain(cfg.Domain)
 	err := router.Run(ctx, router.Config{
 		Dir: cfg.Data, HTTP: cfg.HTTP, HTTPS: cfg.HTTPS, Redirect: !local, Explain: local, TakeOver: takeOver, Log: log, Ready: sayReady,

@@ -49,7 +49,7 @@ func (engineCommand) Run(s *settings) error {
 	}
 	ctx, stop := server.Interrupted()
 	defer stop()
-	server.JoinPlatform(cfg, s.log())
+	server.JoinEngine(cfg, s.log())
 	return server.RunEngine(ctx, cfg, s.log())
 }
 

@@ -50,7 +50,7 @@ func playEngine(dir string) int {
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer cancel()
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	if err := containerd.JoinPlatform(dir); err != nil {
+	if err := containerd.JoinEngine(dir); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

@@ -68,8 +68,13 @@ func (i *instance) arrange(ctx context.Context) error {
 
 // makeTask makes the process, which waits to be started.
 func (i *instance) makeTask(ctx context.Context) (err error) {
-	i.task, i.logFrom, err = i.s.makeTask(ctx, i.id)
-	return err
+	if i.task, i.logFrom, err = i.s.makeTask(ctx, i.id); err != nil {
+		return err
+	}
+	if err := shorten(int(i.task.Pid())); err != nil {
+		i.log.Warn("the instance waits longer for a busy processor", "err", err)
+	}
+	return nil
 }
 
 // make makes container and network of a new instance, side by side.

@@ -3,9 +3,14 @@ package containerd_test
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
+	"apron/engine/containerd"
 	"apron/engine/enginetest"
 )
 
@@ -19,8 +24,8 @@ func TestPlatformHasAShareOfItsOwn(t *testing.T) {
 		pid  int
 		want string
 	}{
-		"the engine":  {r.child.cmd.Process.Pid, r.bridge(t) + "/platform"},
-		"a shim":      {shim, r.bridge(t) + "/platform"},
+		"the engine":  {r.child.cmd.Process.Pid, r.bridge(t) + "/engine"},
+		"a shim":      {shim, r.bridge(t) + "/engine"},
 		"an instance": {r.pid(t, i.ID), r.bridge(t) + "/services/"},
 	} {
 		if got := cpuGroup(t, row.pid); !strings.Contains(got, row.want) {
@@ -30,6 +35,45 @@ func TestPlatformHasAShareOfItsOwn(t *testing.T) {
 	if score, err := os.ReadFile(fmt.Sprintf("/proc/%d/oom_score_adj", r.pid(t, i.ID))); err != nil || strings.TrimSpace(string(score)) < "500" {
 		t.Errorf("an instance's oom_score_adj is %s, %v", score, err)
 	}
+}
+
+// TestShortTurns looks at the turns of an instance, of a process that takes short ones, and of threads it
+// makes afterwards.
+func TestShortTurns(t *testing.T) {
+	r := newRig(t)
+	if turnOf(t, r.child.cmd.Process.Pid) == 0 {
+		t.Skip("this kernel has turns of one length: before Linux 6.12")
+	}
+	w := enginetest.StartWatch(t, r.driver)
+	i := runOne(t, r.driver, w, enginetest.SpecOf(r.serveImage(t)))
+	short := turnOf(t, r.pid(t, i.ID))
+	if usual := turnOf(t, r.child.cmd.Process.Pid); short >= usual {
+		t.Errorf("an instance's turns are %d ns, the engine's %d", short, usual)
+	}
+	if err := containerd.TakeShortTurns(); err != nil {
+		t.Fatal(err)
+	}
+	var threads sync.WaitGroup
+	for range 2 * runtime.NumCPU() { // each on a thread of its own
+		threads.Go(func() {
+			runtime.LockOSThread() // and ends with it
+			if turn := turnOf(t, unix.Gettid()); turn != short {
+				t.Errorf("a thread's turns are %d ns, want %d", turn, short)
+			}
+		})
+	}
+	threads.Wait()
+}
+
+// turnOf returns how long a thread's turns are, in nanoseconds; 0 if the kernel does not say.
+func turnOf(t *testing.T, thread int) uint64 {
+	t.Helper()
+	attr, err := unix.SchedGetAttr(thread, 0)
+	if err != nil {
+		t.Error(err)
+		return 0
+	}
+	return attr.Runtime
 }
 
 // cpuGroup returns the control group that shares out the processor to a process (cgroups(7)).
