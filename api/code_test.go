@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"apron"
+	"apron/control"
 )
 
 // codeSource is the member of a request for a service from source code, with more members of its
@@ -157,7 +158,7 @@ func TestCodeConnection(t *testing.T) {
 // handshake completes a connection, as its owner does outside of the API.
 func (f *front) handshake(t testing.TB, name string) {
 	t.Helper()
-	if _, err := f.control.CompleteConnection(t.Context(), apron.Scope{Account: account, Region: region}, name); err != nil {
+	if _, err := f.control.CompleteConnection(t.Context(), apron.Scope{Account: account, Region: region}, name, control.Completion{}); err != nil {
 		t.Fatal(err)
 	}
 }
