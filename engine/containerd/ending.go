@@ -139,6 +139,9 @@ func (i *instance) dismantle(ctx context.Context) bool {
 		}
 		err := i.tryDismantle(ctx)
 		if err == nil {
+			i.s.groups.leave(i.spec.Service, func() {
+				_ = i.s.cgroups.remove(groupOf(i.s.cfg.Dir, i.spec.Service, "")) // what stays is empty, and removed with the next
+			})
 			return true
 		}
 		if !away(err) && ctx.Err() == nil {
@@ -167,7 +170,5 @@ func (i *instance) tryDismantle(ctx context.Context) error {
 	if i.addr.IsValid() {
 		i.s.net.release(i.addr)
 	}
-	// The service's group goes with its last instance; until then it is busy, which is no failure.
-	_ = i.s.cgroups.remove(groupOf(i.s.cfg.Dir, i.spec.Service, ""))
 	return nil
 }

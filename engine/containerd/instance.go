@@ -90,6 +90,7 @@ func (i *instance) stopping() bool {
 // ctx is done it returns and leaves everything as it is.
 func (i *instance) run(ctx context.Context) {
 	defer close(i.done)
+	i.s.groups.enter(i.spec.Service)
 	live, cancel := context.WithCancel(ctx)
 	var wait sync.WaitGroup
 	wait.Go(func() {
@@ -194,6 +195,7 @@ func (i *instance) live(ctx context.Context, adopted bool) (healthy time.Duratio
 		})
 	}()
 	e, err := i.s.awaitEnd(watch, i.id, sick)
+	e.there = e.there || !adopted // it has begun, even if it ended before anybody could wait for it
 	cancel()
 	<-sick
 	notes.Wait()

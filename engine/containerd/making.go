@@ -132,7 +132,7 @@ func (i *instance) renew(ctx context.Context) error {
 	if err := i.s.resetRoot(ctx, i.id, i.ids); err != nil {
 		return err
 	}
-	if err := i.s.label(ctx, i.id, i.now.Restarts, time.Time{}); err != nil {
+	if err := i.s.label(ctx, i.id, i.now.Restarts, time.Time{}, i.reserve != nil && !i.reserve.taken()); err != nil {
 		return err
 	}
 	// gVisor takes the address off the link and answers for it itself: the next one finds none.

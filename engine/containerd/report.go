@@ -28,7 +28,7 @@ func (i *instance) judge(r health.Report) {
 // that is just starting. It tries until it can, because the engine child may be away.
 func (i *instance) note(ctx context.Context, restarts int, started time.Time) {
 	for ctx.Err() == nil {
-		err := i.s.label(ctx, i.id, restarts, started)
+		err := i.s.label(ctx, i.id, restarts, started, false)
 		if err == nil || ctx.Err() != nil {
 			return
 		}

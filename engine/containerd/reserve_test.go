@@ -11,13 +11,13 @@ import (
 	"apron/engine/enginetest"
 )
 
-// reserved waits until the revision has n instances that only have to be started.
+// reserved waits until there are n instances that only have to be started, and the driver knows.
 func (r *rig) reserved(t testing.TB, cl *client.Client, n int) {
 	t.Helper()
 	deadline := time.Now().Add(30 * time.Second)
-	for made := -1; made != n; {
+	for made := -1; made != n || r.driver.InReserve() != n; {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d instances are in reserve, want %d", made, n)
+			t.Fatalf("%d instances are in reserve, of which the driver would start %d, want %d", made, r.driver.InReserve(), n)
 		}
 		made = 0
 		all, err := cl.Containers(t.Context(), `labels."apron.reserved"==yes`)
@@ -173,6 +173,43 @@ func TestFreezeInstance(t *testing.T) {
 	if err := r.driver.Freeze(t.Context(), i.ID, true); apron.KindOf(err) != apron.NotFound {
 		t.Errorf("freezing an instance that is gone: %v", err)
 	}
+}
+
+// What could not be made in advance at once is still nobody's: the next driver must not adopt it.
+func TestReserveTriesAgain(t *testing.T) {
+	r := newRig(t)
+	spec := enginetest.SpecOf(r.serveImage(t))
+	spec.Command = []string{"/missing"}
+	if err := r.driver.Prepare(t.Context(), spec); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.driver.Reserve(t.Context(), spec, 1); err != nil {
+		t.Fatal(err)
+	}
+	cl := r.client(t)
+	var labels map[string]string
+	for deadline := time.Now().Add(30 * time.Second); labels["apron.restarts"] == ""; { // the first try leaves none
+		if time.Now().After(deadline) {
+			t.Fatalf("it was not tried again: %v", labels)
+		}
+		all, err := cl.Containers(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range all {
+			if labels, err = c.Labels(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if labels["apron.reserved"] != "yes" {
+		t.Errorf("it is not in reserve any more: %v", labels)
+	}
+	r.driver.stop()
+	r.driver = startDriver(t, r.cfg)
+	w := enginetest.StartWatch(t, r.driver)
+	w.Ready(t, spec.Revision, 0)
+	r.noneLeft(t, w, spec.Revision)
 }
 
 // TestProcessThatWasNotStarted leaves what a driver leaves that dies between making and starting one.

@@ -22,6 +22,7 @@ type session struct {
 	snapshotter string
 	shim, runc  string // absolute paths
 	cgroups     cgroups
+	groups      *serviceGroups
 	net         *network
 	roster      *engine.Roster
 	slots       chan struct{} // holds one per instance being made
@@ -36,7 +37,7 @@ type session struct {
 // openSession looks at the machine and makes what all instances share.
 func openSession(ctx context.Context, cfg Config, cl *client.Client, r *engine.Roster) (*session, error) {
 	s := &session{
-		cfg: cfg, client: cl, roster: r, pulls: &turns{}, rush: &rush{},
+		cfg: cfg, client: cl, roster: r, groups: &serviceGroups{}, pulls: &turns{}, rush: &rush{},
 		slots: make(chan struct{}, max(2, runtime.NumCPU())), spares: make(chan spare, spares),
 	}
 	var err error

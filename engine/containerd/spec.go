@@ -82,6 +82,13 @@ func (s *session) ids(spec engine.Spec, addr netip.Addr, user string) idMap {
 	return idsOf(addr, user)
 }
 
+func reservedMark(reserved bool) string {
+	if reserved {
+		return "yes"
+	}
+	return ""
+}
+
 // createContainer makes the container record and root file system of an instance; nothing runs yet.
 func (s *session) createContainer(ctx context.Context, img client.Image, id apron.InstanceID, spec engine.Spec, at place, reserved bool) error {
 	spec.Runtime = cmp.Or(spec.Runtime, s.cfg.Runtime) // the default may be another one for the next driver
@@ -93,16 +100,12 @@ func (s *session) createContainer(ctx context.Context, img client.Image, id apro
 	if err != nil {
 		return err
 	}
-	mark := ""
-	if reserved {
-		mark = "yes"
-	}
 	opts := []client.NewContainerOpts{
 		client.WithImage(img),
 		client.WithSnapshotter(s.snapshotter),
 		client.WithNewSnapshot(string(id), img, at.ids.snapshot()...),
 		client.WithContainerLabels(map[string]string{
-			labelService: string(spec.Service), labelRevision: string(spec.Revision), labelAddress: at.addr.String(), labelReserved: mark,
+			labelService: string(spec.Service), labelRevision: string(spec.Revision), labelAddress: at.addr.String(), labelReserved: reservedMark(reserved),
 		}),
 		client.WithContainerExtension(extensionSpec, saved),
 		client.WithRuntime(s.shim, s.runtimeOptions(binary, at.ids)),

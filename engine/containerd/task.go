@@ -20,7 +20,7 @@ const retryEngine = 50 * time.Millisecond
 type exit struct {
 	code  int
 	known bool // false: nobody saw how; its shim, which keeps that, is gone too
-	there bool // it was there when somebody began to wait for it
+	there bool // this driver saw it there
 }
 
 // makeTask makes the process of a container whose network and files are in place; it waits to be
@@ -153,13 +153,14 @@ func (s *session) resetRoot(ctx context.Context, id apron.InstanceID, ids idMap)
 	return s.boundDisk(ctx, id)
 }
 
-// label records on the container what the next driver must know of the process.
-func (s *session) label(ctx context.Context, id apron.InstanceID, restarts int, ready time.Time) error {
+// label records on the container what the next driver must know of the process; a zero ready: it is
+// none of the ready ones.
+func (s *session) label(ctx context.Context, id apron.InstanceID, restarts int, ready time.Time, reserved bool) error {
 	c, err := s.client.LoadContainer(ctx, string(id))
 	if err != nil {
 		return fmt.Errorf("find container: %w", err)
 	}
-	labels := map[string]string{labelRestarts: strconv.Itoa(restarts), labelReady: "", labelReserved: ""}
+	labels := map[string]string{labelRestarts: strconv.Itoa(restarts), labelReady: "", labelReserved: reservedMark(reserved)}
 	if !ready.IsZero() {
 		labels[labelReady] = strconv.FormatInt(ready.UnixNano(), 10)
 	}

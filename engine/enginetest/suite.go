@@ -64,6 +64,7 @@ func Run(t *testing.T, newEngine func(t *testing.T) (engine.Engine, Harness)) {
 		"ReportsSilentImage":   testReportsSilentImage,
 		"RefusesMissingImage":  testRefusesMissingImage,
 		"ScalesUpAndDown":      testScalesUpAndDown,
+		"StartsWhileOneLeaves": testStartsWhileOneLeaves,
 		"RemoveLeavesNothing":  testRemoveLeavesNothing,
 		"Idempotent":           testIdempotent,
 		"KeepsRevisionsApart":  testKeepsRevisionsApart,

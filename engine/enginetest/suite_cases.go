@@ -154,6 +154,36 @@ func testScalesUpAndDown(t *testing.T, e engine.Engine, h Harness) {
 	w.Ready(t, spec.Revision, 1)
 }
 
+// What a service's last instance takes with it is not what the next one is being made of.
+func testStartsWhileOneLeaves(t *testing.T, e engine.Engine, h Harness) {
+	spec := SpecOf(h.Serve)
+	w := StartWatch(t, e)
+	prepare(t, e, spec)
+	var seen []apron.InstanceID
+	for range 20 {
+		scale(t, e, spec, 1)
+		w.Until(t, "another instance to be ready", func(all []apron.Instance) bool {
+			at := slices.IndexFunc(all, func(i apron.Instance) bool {
+				return i.State == apron.InstanceReady && !slices.Contains(seen, i.ID)
+			})
+			if at >= 0 {
+				seen = append(seen, all[at].ID)
+			}
+			return at >= 0
+		})
+		scale(t, e, spec, 0)
+	}
+	w.Ready(t, spec.Revision, 0)
+	for _, id := range seen {
+		for _, i := range w.History(id) {
+			if i.State == apron.InstanceFailed {
+				t.Errorf("an instance failed: %s", i.Failure.Summary())
+			}
+		}
+	}
+	remove(t, e, spec)
+}
+
 func testRemoveLeavesNothing(t *testing.T, e engine.Engine, h Harness) {
 	w, spec := StartWatch(t, e), SpecOf(h.Serve)
 	prepare(t, e, spec)
