@@ -70,6 +70,7 @@ type Fleet struct {
 	published uint64                              // newest generation the router has applied
 	stale     map[apron.ServiceID]bool            // services whose options are to be read again
 	started   map[apron.RevisionID]bool           // revisions that instances were asked for since Restore
+	coming    map[apron.RevisionID]bool           // revisions that Restore has asked instances for of which none is known yet
 	stopping  apron.RevisionID                    // revision that stopIdle deals with; empty: none
 	untidy    map[apron.ServiceID]bool            // services of which something may have to be retired
 	retiring  map[apron.RevisionID]*retirement    // retirements that are not over
@@ -105,6 +106,7 @@ func New(cfg Config) *Fleet {
 		serving:   map[apron.ServiceID]*serving{},
 		stale:     map[apron.ServiceID]bool{},
 		started:   map[apron.RevisionID]bool{},
+		coming:    map[apron.RevisionID]bool{},
 		untidy:    map[apron.ServiceID]bool{},
 		retiring:  map[apron.RevisionID]*retirement{},
 		changed:   make(chan struct{}),

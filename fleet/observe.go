@@ -24,6 +24,7 @@ func (f *Fleet) observe(i apron.Instance) {
 		delete(f.instances, i.ID)
 	} else {
 		f.instances[i.ID] = i
+		delete(f.coming, i.Revision)
 	}
 	if !known || was.State != i.State {
 		f.logChange(i)
@@ -59,6 +60,7 @@ func (f *Fleet) forget(rev apron.RevisionID) {
 		}
 	}
 	delete(f.started, rev)
+	delete(f.coming, rev)
 	f.broadcast()
 }
 
@@ -96,10 +98,10 @@ func (f *Fleet) updateStarting(s *serving) {
 	}
 }
 
-// starting reports whether no instance of the revision is ready, but one is being started, or may be: the
-// engine has not reported yet what there is. mu must be held.
+// starting reports whether no instance of the revision is ready, but one is being started, or will be: the
+// engine has not reported yet what there is, or not what was asked for since. mu must be held.
 func (f *Fleet) starting(rev apron.RevisionID) bool {
-	starting := !f.synced
+	starting := !f.synced || f.coming[rev]
 	for _, i := range f.instances {
 		if i.Revision != rev {
 			continue
@@ -113,6 +115,28 @@ func (f *Fleet) starting(rev apron.RevisionID) bool {
 		}
 	}
 	return starting
+}
+
+// expect notes that an instance of the revision will be reported; the counterpart of giveUp.
+func (f *Fleet) expect(rev apron.RevisionID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, i := range f.instances {
+		if i.Revision == rev {
+			return
+		}
+	}
+	f.coming[rev] = true
+}
+
+// giveUp notes that the revision's instances are not coming, so that nobody waits for them.
+func (f *Fleet) giveUp(service apron.ServiceID, rev apron.RevisionID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.coming, rev)
+	if s := f.serving[service]; s != nil {
+		f.updateStarting(s)
+	}
 }
 
 // dirty notes that the routes have changed. mu must be held.

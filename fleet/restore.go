@@ -88,6 +88,7 @@ func (f *Fleet) mend(ctx context.Context) error {
 			f.reserve(ctx, l.spec)
 		}
 		if err != nil && ctx.Err() == nil {
+			f.giveUp(l.spec.Service, l.spec.Revision)
 			log.Error("the service cannot be brought back; deploy it again", "err", err)
 		}
 	}
@@ -126,6 +127,7 @@ func (f *Fleet) restoreRevision(
 	if err != nil {
 		return fmt.Errorf("read auto scaling configuration: %w", err)
 	}
+	f.expect(id)
 	if id == routed {
 		options, err := f.options(ctx, svc)
 		if err != nil {

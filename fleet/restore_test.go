@@ -70,6 +70,16 @@ func TestSyncDropsUnknownBackends(t *testing.T) {
 		r, ok := w.route(svc.ID)
 		return ok && len(r.Backends) == 1 && r.Backends[0].Instance != before.Backends[0].Instance
 	}, "the new instance has taken the place of the unknown one")
+	w.wantNobodyTurnedAway(svc.ID)
+}
+
+// wantNobodyTurnedAway fails if a published table had a route of the service with neither backends nor the
+// word that they are coming.
+func (w *world) wantNobodyTurnedAway(id apron.ServiceID) {
+	w.Helper()
+	if w.published(id, func(r apron.Route) bool { return len(r.Backends) == 0 && !r.Starting }) {
+		w.Error("requests are answered 503 while the instance is made that was asked for")
+	}
 }
 
 // The last control plane ended after it had routed the candidate and before it could record that.
@@ -148,10 +158,30 @@ func TestRestoreRemovesOrphans(t *testing.T) {
 func TestRestoreOfALostImage(t *testing.T) {
 	w := newWorld(t)
 	w.boot(fast(w.memory), nil)
-	_, rev := w.serving("web")
+	svc, rev := w.serving("web")
 	w.must(w.memory.Remove(t.Context(), rev.ID))
 	w.boot(fast(w.memory), nil)
 	w.engineHas(rev.ID)
+	w.until(func() bool {
+		r, ok := w.route(svc.ID)
+		return ok && len(r.Backends) == 1 && !r.Starting
+	}, "it serves")
+	w.wantNobodyTurnedAway(svc.ID)
+}
+
+// TestRestoreOfAnImageThatIsGone: nobody waits for a revision that cannot be prepared again.
+func TestRestoreOfAnImageThatIsGone(t *testing.T) {
+	w := newWorld(t)
+	w.boot(fast(w.memory), nil)
+	svc, rev := w.serving("web")
+	w.stop()
+	w.must(w.memory.Remove(t.Context(), rev.ID))
+	w.memory.Image(rev.Image.Reference, enginetest.Behaviour{Absent: "no such image"})
+	w.boot(fast(w.memory), nil)
+	w.until(func() bool {
+		r, ok := w.route(svc.ID)
+		return ok && len(r.Backends) == 0 && !r.Starting
+	}, "requests are told that there is nobody")
 }
 
 // engineHas returns when the engine has these revisions and no others.
