@@ -57,6 +57,9 @@ func (r *request) parse(b []byte) (refused int) {
 	if !r.framing() {
 		return http.StatusBadRequest
 	}
+	if r.minor == 0 {
+		r.upgrade = nil // RFC 9110 section 7.8
+	}
 	return r.checkMeaning()
 }
 
