@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -32,8 +33,9 @@ type exchange struct {
 	onHijack func(net.Conn) // called with the client's connection when a tunnel begins
 
 	proxy     *proxy
-	bodyless  bool // the response has no body and no trailers
-	http10    bool // the user speaks it
+	body      *requestBody // nil: the request has none
+	bodyless  bool         // the response has no body and no trailers
+	http10    bool         // the user speaks it
 	ends      *ends
 	requestID string // that the instance was told
 
@@ -100,12 +102,18 @@ func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return conn, rw, nil
 }
 
-// requestBody is the client's body as the transport sees it. Closing it does nothing: the transport
-// closes the body of a request it could not send, which is then sent to another instance. The
-// server closes the real one.
+// requestBody is the client's body as the transport sees it. Closing it does nothing before there is an
+// answer: the transport closes the body of a request it could not send, which is then sent to another
+// instance. After that it ends a read, for which the transport of HTTP/2 waits before it is done with a
+// response that came early. The server closes the real one.
 type requestBody struct {
 	io.ReadCloser
+	user     io.Closer // the body itself: the reverse proxy keeps others from closing it
 	exchange *exchange
+
+	closed   atomic.Bool // by the transport, in the attempt at hand
+	answered atomic.Bool // by an instance that speaks HTTP/2
+	ending   sync.Once
 }
 
 // Read notes when it was the client that failed, not the instance.
@@ -120,8 +128,26 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close does nothing.
-func (b *requestBody) Close() error { return nil }
+// Close notes that the transport wants no more of the body.
+func (b *requestBody) Close() error {
+	b.closed.Store(true)
+	if b.answered.Load() {
+		b.end()
+	}
+	return nil
+}
+
+// answer notes that there is an answer.
+func (b *requestBody) answer() {
+	b.answered.Store(true)
+	if b.closed.Load() {
+		b.end()
+	}
+}
+
+func (b *requestBody) end() {
+	b.ending.Do(func() { _ = b.user.Close() }) // what is left of it is no concern of the instance
+}
 
 // fail answers a request that no instance answered.
 func (x *exchange) fail(r *http.Request, err error) {

@@ -174,8 +174,14 @@ func (p *proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 		if at.backend.set.options.Protocol == apron.ProtocolH2C {
 			transport = p.h2c
 		}
+		if x.body != nil {
+			x.body.closed.Store(false)
+		}
 		res, err := transport.RoundTrip(req)
 		if err == nil {
+			if x.body != nil && transport == p.h2c {
+				x.body.answer()
+			}
 			at.backend.answered()
 			x.upstream = time.Since(x.chosen)
 			return res, nil

@@ -23,7 +23,8 @@ func (p *proxy) rewrite(pr *httputil.ProxyRequest) {
 	at := attemptOf(in.Context())
 	x := at.exchange
 	if out.Body != nil {
-		out.Body = &requestBody{ReadCloser: out.Body, exchange: x}
+		x.body = &requestBody{ReadCloser: out.Body, user: in.Body, exchange: x}
+		out.Body = x.body
 	}
 	client := clientAddr(in.RemoteAddr)
 	forwarded := client
@@ -55,6 +56,12 @@ func (p *proxy) rewrite(pr *httputil.ProxyRequest) {
 // modifyResponse makes the response that the client sees out of the instance's.
 func modifyResponse(res *http.Response) error {
 	x := attemptOf(res.Request.Context()).exchange
+	if lengths := res.Header["Content-Length"]; res.ProtoMajor == 2 && len(lengths) > 0 {
+		// Net/http does not mind what HTTP/1 could not say.
+		if _, ok := parseLength([]byte(lengths[0])); !ok || len(lengths) > 1 {
+			return errProtocol
+		}
+	}
 	res.Header["Server"] = []string{serverName}
 	res.Header["X-Envoy-Upstream-Service-Time"] = []string{strconv.FormatInt(x.upstream.Milliseconds(), 10)}
 	x.bodyless = res.ContentLength == 0 && len(res.Trailer) == 0
