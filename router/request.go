@@ -88,6 +88,10 @@ func (r *request) checkMeaning() (refused int) {
 				return http.StatusExpectationFailed
 			}
 			r.expect = r.minor == 1 // an HTTP/1.0 user would not understand the answer
+		case trailerField:
+			if !eachOption(f.value, validToken) {
+				return http.StatusBadRequest
+			}
 		default:
 		}
 	}

@@ -58,9 +58,11 @@ func modifyResponse(res *http.Response) error {
 	x := attemptOf(res.Request.Context()).exchange
 	if lengths := res.Header["Content-Length"]; res.ProtoMajor == 2 && len(lengths) > 0 {
 		// Net/http does not mind what HTTP/1 could not say.
-		if _, ok := parseLength([]byte(lengths[0])); !ok || len(lengths) > 1 {
+		n, ok := parseLength([]byte(lengths[0]))
+		if !ok || len(lengths) > 1 {
 			return errProtocol
 		}
+		lengths[0] = strconv.FormatInt(n, 10)
 	}
 	res.Header["Server"] = []string{serverName}
 	res.Header["X-Envoy-Upstream-Service-Time"] = []string{strconv.FormatInt(x.upstream.Milliseconds(), 10)}

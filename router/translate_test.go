@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"strings"
@@ -292,6 +293,7 @@ func TestTranslatedAnswersAreUnambiguous(t *testing.T) {
 		"two lengths":          {fields: []string{":status", "200", "content-length", n, "content-length", "3"}, status: 502},
 		"two lengths, shorter": {fields: []string{":status", "200", "content-length", "3", "content-length", n}, status: 502},
 		"the same twice":       {fields: []string{":status", "200", "content-length", n, "content-length", n}, status: 502},
+		"a length with a zero": {fields: []string{":status", "200", "content-length", "0" + n}, status: 200, body: evil},
 		"signed length":        {fields: []string{":status", "200", "content-length", "+" + n}, status: 502},
 		"no length":            {fields: []string{":status", "200", "content-length", "x"}, status: 502},
 		"a coding":             {fields: []string{":status", "200", "transfer-encoding", "gzip"}, status: 200, body: evil},
@@ -319,11 +321,133 @@ func TestTranslatedAnswersAreUnambiguous(t *testing.T) {
 		if got.Status != tt.status || tt.status < 400 && got.Body != tt.body {
 			t.Errorf("%s: %+v", name, got)
 		}
+		if l := got.Header.Get("Content-Length"); len(l) > 1 && l[0] == '0' {
+			t.Errorf("%s: length %s", name, l)
+		}
 		// The next is that of another host, which there is not, or the connection has ended.
 		rest, err := io.ReadAll(io.LimitReader(in, 20))
 		if s := string(rest); s != "" && s != "HTTP/1.1 404 Not Fou" || err != nil {
 			t.Errorf("%s: then %q %v", name, rest, err)
 		}
 		_ = c.Close()
+	}
+}
+
+// Instances of HTTP/2, and their users of HTTP/1 and 2, do everything wrong; nobody else notices, and nothing
+// is left of it.
+func TestChaosOfHTTP2(t *testing.T) {
+	b := start(t, func(c *router.Config) { c.StallLimit, c.QueueLimit = 300*time.Millisecond, 50*time.Millisecond })
+	bad := h2cRoute(t, func(w http.ResponseWriter, r *http.Request) {
+		kind, n := rand.IntN(9), rand.IntN(100_000)
+		piece := strings.Repeat("x", n)
+		switch kind {
+		case 0:
+			panic(http.ErrAbortHandler)
+		case 1:
+			say(w, piece)
+			panic(http.ErrAbortHandler)
+		case 2:
+			w.WriteHeader(http.StatusForbidden)
+		case 3:
+			say(w, piece)
+		case 4:
+			_, _ = io.CopyN(io.Discard, r.Body, int64(n))
+			say(w, piece)
+		case 5:
+			select {
+			case <-r.Context().Done():
+			case <-time.After(500 * time.Millisecond):
+			}
+		case 6:
+			w.Header().Set("Content-Length", fmt.Sprint(n+1))
+			say(w, piece)
+		case 7:
+			w.WriteHeader(http.StatusEarlyHints)
+			_ = http.NewResponseController(w).EnableFullDuplex()
+			_, _ = io.Copy(w, r.Body)
+		case 8:
+			w.Header().Set("Trailer", "X-T")
+			_, _ = io.Copy(io.Discard, r.Body)
+			say(w, piece)
+			w.Header().Set("X-T", "1")
+		}
+	})
+	bad.Service, bad.Concurrency = "bad", 3
+	good := apron.Route{Hosts: []string{"good.example.com"}, Service: "good", Backends: []apron.Backend{h2cBackend(t, "good", http.HandlerFunc(
+		func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) }))}}
+	good.Options.Protocol = apron.ProtocolH2C
+	b.publish(bad, good)
+	tr := b.http.Transport.(*http.Transport).Clone()
+	tr.Protocols = new(http.Protocols)
+	tr.Protocols.SetUnencryptedHTTP2(true)
+	defer tr.CloseIdleConnections()
+	var users sync.WaitGroup
+	for i := range 6 {
+		users.Go(func() {
+			rnd := rand.New(rand.NewPCG(5, uint64(i)))
+			for range 50 {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rnd.IntN(400))*time.Millisecond)
+				body := strings.Repeat("y", rnd.IntN(100_000))
+				req, _ := http.NewRequestWithContext(ctx, http.MethodPost, "http://two.example.com/", io.MultiReader(strings.NewReader(body)))
+				if res, err := tr.RoundTrip(req); err == nil {
+					_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, int64(rnd.IntN(100_000))))
+					_ = res.Body.Close()
+				}
+				cancel()
+			}
+		})
+		users.Go(func() {
+			rnd := rand.New(rand.NewPCG(6, uint64(i)))
+			for range 50 {
+				c, err := net.Dial("tcp", b.addrs.HTTP)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_ = c.SetDeadline(time.Now().Add(time.Duration(rnd.IntN(400)) * time.Millisecond))
+				r := bufio.NewReader(c)
+				for range 1 + rnd.IntN(3) {
+					n := rnd.IntN(30_000)
+					part := strings.Repeat("y", max(0, n-rnd.IntN(3)*1000))
+					switch rnd.IntN(3) {
+					case 0:
+						go fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: two.example.com\r\nContent-Length: %d\r\n\r\n%s", n, part)
+					case 1:
+						go fmt.Fprintf(c, "POST / HTTP/1.0\r\nHost: two.example.com\r\nConnection: keep-alive\r\nContent-Length: %d\r\n\r\n%s", n, part)
+					case 2:
+						go fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: two.example.com\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(part)+1, part+"y")
+					}
+					if got := b.read(r, "POST"); got.Status == 0 || got.Header.Get("Connection") == "close" {
+						break
+					}
+				}
+				_ = c.Close()
+			}
+		})
+		users.Go(func() {
+			for i := range 100 {
+				body := strings.Repeat(fmt.Sprint(i%10), 3000)
+				b.want(b.do("POST", "http://good.example.com/", io.MultiReader(strings.NewReader(body))), 200, body)
+			}
+		})
+	}
+	users.Wait()
+	loads := make(chan router.Load, 1000)
+	_, stop := b.connect(router.ClientConfig{OnLoad: func(l router.Load) { loads <- l }})
+	defer func() { _ = stop() }()
+	busy := map[string]int{}
+	for known := false; !known || len(busy) > 0; {
+		l := wait(t, "no requests in flight", loads)
+		known = known || l.Full
+		for _, i := range l.Instances {
+			if busy[string(i.Instance)] = i.InFlight; i.InFlight == 0 {
+				delete(busy, string(i.Instance))
+			}
+		}
+		for _, r := range l.Routes {
+			if busy["queue of "+string(r.Service)] = r.Queued; r.Queued == 0 {
+				delete(busy, "queue of "+string(r.Service))
+			}
+		}
 	}
 }
