@@ -56,6 +56,9 @@ func (p *proxy) rewrite(pr *httputil.ProxyRequest) {
 // modifyResponse makes the response that the client sees out of the instance's.
 func modifyResponse(res *http.Response) error {
 	x := attemptOf(res.Request.Context()).exchange
+	if res.StatusCode == http.StatusSwitchingProtocols && res.Request.Header.Get("Upgrade") == "" {
+		return errProtocol // the reverse proxy would leave the connection open
+	}
 	if lengths := res.Header["Content-Length"]; res.ProtoMajor == 2 && len(lengths) > 0 {
 		// Net/http does not mind what HTTP/1 could not say.
 		n, ok := parseLength([]byte(lengths[0]))

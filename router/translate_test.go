@@ -451,3 +451,34 @@ func TestChaosOfHTTP2(t *testing.T) {
 		}
 	}
 }
+
+// An instance that switches protocols for a user of HTTP/2, who cannot have asked for it, loses the connection.
+func TestUnaskedUpgradeInHTTP2(t *testing.T) {
+	records := make(chan router.Access, 10)
+	b := start(t, nil)
+	b.client, _ = b.connect(router.ClientConfig{OnAccess: func(list []router.Access, _ uint64) {
+		for _, a := range list {
+			records <- a
+		}
+	}})
+	closed := make(chan error, 1)
+	r := route("web.example.com", at("i1", scripted(t, func(c net.Conn, r *bufio.Reader) {
+		fmt.Fprint(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
+		_, err := r.ReadByte()
+		closed <- err
+	})))
+	r.Options.AccessLog = true
+	b.publish(r)
+	tr := b.http.Transport.(*http.Transport)
+	tr.Protocols = new(http.Protocols)
+	tr.Protocols.SetUnencryptedHTTP2(true)
+	if got := b.get("http://web.example.com/"); got.Status != http.StatusBadGateway {
+		t.Errorf("got %+v", got)
+	}
+	if err := wait(t, "the end of the connection", closed); !errors.Is(err, io.EOF) {
+		t.Error(err)
+	}
+	if a := wait(t, "record", records); a.Status != http.StatusBadGateway {
+		t.Errorf("record %+v", a)
+	}
+}
