@@ -102,27 +102,34 @@ func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return conn, rw, nil
 }
 
-// requestBody is the client's body as the transport sees it. Closing it does nothing before there is an
-// answer: the transport closes the body of a request it could not send, which is then sent to another
-// instance. After that it ends a read, for which the transport of HTTP/2 waits before it is done with a
-// response that came early. The server closes the real one.
+// requestBody is the client's body as the transport sees it. Closing it does nothing before it was read:
+// the transport closes the body of a request it could not send, which is then sent to another instance.
+// After that it ends a read, for which the transport of HTTP/2 waits before it is done with an answer
+// that came early, or with an error. The server closes the real one.
 type requestBody struct {
 	io.ReadCloser
 	user     io.Closer // the body itself: the reverse proxy keeps others from closing it
 	exchange *exchange
+	h2c      bool // the instance speaks HTTP/2
 
-	closed   atomic.Bool // by the transport, in the attempt at hand
-	answered atomic.Bool // by an instance that speaks HTTP/2
-	ending   sync.Once
+	begun  atomic.Bool // it is being read, or was
+	closed atomic.Bool // by the transport, in the attempt at hand
+	ending sync.Once
 }
+
+var errAbandoned = errors.New("the instance wants no more of the body")
 
 // Read notes when it was the client that failed, not the instance.
 func (b *requestBody) Read(p []byte) (int, error) {
+	b.begun.Store(true)
+	if b.closed.Load() {
+		return 0, errAbandoned
+	}
 	clock := &b.exchange.clock
 	clock.wait(&clock.reading)
 	n, err := b.ReadCloser.Read(p)
 	clock.reading.Store(0)
-	if err != nil && !errors.Is(err, io.EOF) {
+	if err != nil && !errors.Is(err, io.EOF) && !b.closed.Load() {
 		b.exchange.bodyFail.Store(true)
 	}
 	return n, err
@@ -130,23 +137,14 @@ func (b *requestBody) Read(p []byte) (int, error) {
 
 // Close notes that the transport wants no more of the body.
 func (b *requestBody) Close() error {
+	if !b.h2c {
+		return nil
+	}
 	b.closed.Store(true)
-	if b.answered.Load() {
-		b.end()
+	if b.begun.Load() {
+		b.ending.Do(func() { _ = b.user.Close() }) // what is left of it is no concern of the instance
 	}
 	return nil
-}
-
-// answer notes that there is an answer.
-func (b *requestBody) answer() {
-	b.answered.Store(true)
-	if b.closed.Load() {
-		b.end()
-	}
-}
-
-func (b *requestBody) end() {
-	b.ending.Do(func() { _ = b.user.Close() }) // what is left of it is no concern of the instance
 }
 
 // fail answers a request that no instance answered.

@@ -179,9 +179,6 @@ func (p *proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		res, err := transport.RoundTrip(req)
 		if err == nil {
-			if x.body != nil && transport == p.h2c {
-				x.body.answer()
-			}
 			at.backend.answered()
 			x.upstream = time.Since(x.chosen)
 			return res, nil

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"apron"
 )
 
 // rewrite makes the request that the instance sees out of the client's.
@@ -23,7 +25,10 @@ func (p *proxy) rewrite(pr *httputil.ProxyRequest) {
 	at := attemptOf(in.Context())
 	x := at.exchange
 	if out.Body != nil {
-		x.body = &requestBody{ReadCloser: out.Body, user: in.Body, exchange: x}
+		x.body = &requestBody{
+			ReadCloser: out.Body, user: in.Body, exchange: x,
+			h2c: at.backend.set.options.Protocol == apron.ProtocolH2C,
+		}
 		out.Body = x.body
 	}
 	client := clientAddr(in.RemoteAddr)

@@ -116,11 +116,7 @@ func TestEarlyAnswersEnd(t *testing.T) {
 		}
 		say(w, "enough")
 	}))
-	tr := b.http.Transport.(*http.Transport).Clone()
-	tr.Protocols = new(http.Protocols)
-	tr.Protocols.SetUnencryptedHTTP2(true)
-	defer tr.CloseIdleConnections()
-	user := &http.Client{Transport: tr, Timeout: waitLimit}
+	user := &http.Client{Transport: h2cUser(b), Timeout: waitLimit}
 	for path, status := range map[string]int{"/": 200, "/413": 413} {
 		for range 20 {
 			c := b.dial()
@@ -142,6 +138,42 @@ func TestEarlyAnswersEnd(t *testing.T) {
 			if res.StatusCode != status || string(got) != "enough" || err != nil {
 				t.Errorf("HTTP/2 %s: %d %q %v", path, res.StatusCode, got, err)
 			}
+		}
+	}
+}
+
+// h2cUser returns what speaks HTTP/2 to the router.
+func h2cUser(b *bench) *http.Transport {
+	tr := b.http.Transport.(*http.Transport).Clone()
+	tr.Protocols = new(http.Protocols)
+	tr.Protocols.SetUnencryptedHTTP2(true)
+	b.Cleanup(tr.CloseIdleConnections)
+	return tr
+}
+
+// So does an error, and it is the instance's.
+func TestEarlyErrorsEnd(t *testing.T) {
+	b := start(t, nil)
+	r := route("two.example.com", at("i1", framed(t, nil, nil, "")))
+	r.Options.Protocol = apron.ProtocolH2C
+	b.publish(r)
+	user := &http.Client{Transport: h2cUser(b), Timeout: waitLimit}
+	for range 5 {
+		c := b.dial()
+		fmt.Fprint(c, "POST / HTTP/1.1\r\nHost: two.example.com\r\nContent-Length: 1000000\r\n\r\nxx")
+		if got := b.read(bufio.NewReader(c), "POST"); got.Status != http.StatusBadGateway {
+			t.Errorf("got %+v", got)
+		}
+		body, begun := io.Pipe()
+		go fmt.Fprint(begun, "xx")
+		res, err := user.Post("http://two.example.com/", "text/plain", body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = begun.Close()
+		_ = res.Body.Close()
+		if res.StatusCode != http.StatusBadGateway {
+			t.Errorf("HTTP/2: %s", res.Status)
 		}
 	}
 }
@@ -217,7 +249,7 @@ func TestTrailerOfARequestInHTTP1(t *testing.T) {
 }
 
 // framed starts an instance that answers each request with the same frames of HTTP/2: interim fields if there
-// are any, fields, body, trailer. It returns its address.
+// are any, fields, body, trailer; without fields it resets the stream. It returns its address.
 func framed(t testing.TB, interim, fields []string, body string, trailer ...string) string {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -255,6 +287,10 @@ func framed(t testing.TB, interim, fields []string, body string, trailer ...stri
 					_ = f.WriteSettingsAck()
 				}
 			case *http2.HeadersFrame:
+				if len(fields) == 0 {
+					_ = f.WriteRSTStream(frame.StreamID, http2.ErrCodeInternal)
+					continue
+				}
 				section(frame.StreamID, false, interim...)
 				section(frame.StreamID, false, fields...)
 				_ = f.WriteData(frame.StreamID, len(trailer) == 0, []byte(body))
@@ -377,10 +413,7 @@ func TestChaosOfHTTP2(t *testing.T) {
 		func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) }))}}
 	good.Options.Protocol = apron.ProtocolH2C
 	b.publish(bad, good)
-	tr := b.http.Transport.(*http.Transport).Clone()
-	tr.Protocols = new(http.Protocols)
-	tr.Protocols.SetUnencryptedHTTP2(true)
-	defer tr.CloseIdleConnections()
+	tr := h2cUser(b)
 	var users sync.WaitGroup
 	for i := range 6 {
 		users.Go(func() {
