@@ -224,12 +224,12 @@ func TestAbandonedBodies(t *testing.T) {
 
 // An instance may pause for longer than a user may.
 func TestPausesBelongToTheInstance(t *testing.T) {
-	const stall = 100 * time.Millisecond
+	const stall = 400 * time.Millisecond
 	b := start(t, func(c *router.Config) { c.StallLimit = stall })
 	b.publish(h2cRoute(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusEarlyHints)
 		for i := range 3 {
-			time.Sleep(4 * stall) //nolint:forbidigo // the pause is what is tested
+			time.Sleep(2 * stall) //nolint:forbidigo // the pause is what is tested
 			say(w, fmt.Sprint(i))
 		}
 	}))
@@ -372,7 +372,7 @@ func TestTranslatedAnswersAreUnambiguous(t *testing.T) {
 // Instances of HTTP/2, and their users of HTTP/1 and 2, do everything wrong; nobody else notices, and nothing
 // is left of it.
 func TestChaosOfHTTP2(t *testing.T) {
-	b := start(t, func(c *router.Config) { c.StallLimit, c.QueueLimit = 300*time.Millisecond, 50*time.Millisecond })
+	b := start(t, func(c *router.Config) { c.QueueLimit = 50 * time.Millisecond })
 	bad := h2cRoute(t, func(w http.ResponseWriter, r *http.Request) {
 		kind, n := rand.IntN(9), rand.IntN(100_000)
 		piece := strings.Repeat("x", n)
