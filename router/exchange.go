@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -32,8 +33,9 @@ type exchange struct {
 	onHijack func(net.Conn) // called with the client's connection when a tunnel begins
 
 	proxy     *proxy
-	bodyless  bool // the response has no body and no trailers
-	http10    bool // the user speaks it
+	body      *requestBody // nil: the request has none
+	bodyless  bool         // the response has no body and no trailers
+	http10    bool         // the user speaks it
 	ends      *ends
 	requestID string // that the instance was told
 
@@ -100,28 +102,50 @@ func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return conn, rw, nil
 }
 
-// requestBody is the client's body as the transport sees it. Closing it does nothing: the transport
-// closes the body of a request it could not send, which is then sent to another instance. The
-// server closes the real one.
+// requestBody is the client's body as the transport sees it. Closing it does nothing before it was read:
+// the transport closes the body of a request it could not send, which is then sent to another instance.
+// After that it ends a read, for which the transport of HTTP/2 waits before it is done with an answer
+// that came early, or with an error. The server closes the real one.
 type requestBody struct {
 	io.ReadCloser
+	user     io.Closer // the body itself: the reverse proxy keeps others from closing it
 	exchange *exchange
+	h2c      bool // the instance speaks HTTP/2
+
+	begun  atomic.Bool // it is being read, or was
+	closed atomic.Bool // by the transport, in the attempt at hand
+	ending sync.Once
 }
+
+var errAbandoned = errors.New("the instance wants no more of the body")
 
 // Read notes when it was the client that failed, not the instance.
 func (b *requestBody) Read(p []byte) (int, error) {
+	b.begun.Store(true)
+	if b.closed.Load() {
+		return 0, errAbandoned
+	}
 	clock := &b.exchange.clock
 	clock.wait(&clock.reading)
 	n, err := b.ReadCloser.Read(p)
 	clock.reading.Store(0)
-	if err != nil && !errors.Is(err, io.EOF) {
+	if err != nil && !errors.Is(err, io.EOF) && !b.closed.Load() {
 		b.exchange.bodyFail.Store(true)
 	}
 	return n, err
 }
 
-// Close does nothing.
-func (b *requestBody) Close() error { return nil }
+// Close notes that the transport wants no more of the body.
+func (b *requestBody) Close() error {
+	if !b.h2c {
+		return nil
+	}
+	b.closed.Store(true)
+	if b.begun.Load() {
+		b.ending.Do(func() { _ = b.user.Close() }) // what is left of it is no concern of the instance
+	}
+	return nil
+}
 
 // fail answers a request that no instance answered.
 func (x *exchange) fail(r *http.Request, err error) {

@@ -7,9 +7,12 @@ import (
 )
 
 // ended says why the watch ended the connection.
-func (c *userConn) ended() error {
+func (c *userConn) ended() error { return c.why(c.fate()) }
+
+// why says what a fate means.
+func (c *userConn) why(fate phase) error {
 	switch {
-	case c.fate() == phaseGone:
+	case fate == phaseGone:
 		return errUserGone
 	case c.relay.watch.now() >= c.ride.limit:
 		return errRequestLimit

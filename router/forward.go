@@ -40,9 +40,10 @@ func (c *userConn) appendRequest(dst []byte, set *backendSet) []byte {
 			}
 			continue
 		case lengthField:
-			if r.length == 0 && noBodyExpected(r.method) {
-				continue
+			if r.length > 0 || !noBodyExpected(r.method) {
+				dst = appendLength(dst, f.name, r.length)
 			}
+			continue
 		case expectField:
 			if !r.expect {
 				continue
@@ -85,6 +86,14 @@ func (c *userConn) noteRequestID(set *backendSet, id []byte) {
 	if set.options.AccessLog {
 		c.requestID = append(c.requestID[:0], id...)
 	}
+}
+
+// appendLength appends a Content-Length in the one form that nobody reads as octal.
+func appendLength(dst, name []byte, n int64) []byte {
+	dst = append(dst, name...)
+	dst = append(dst, ": "...)
+	dst = strconv.AppendInt(dst, n, 10)
+	return append(dst, "\r\n"...)
 }
 
 // noBodyExpected reports whether a request without a body needs no Content-Length (RFC 9110 section
@@ -191,6 +200,8 @@ func (c *userConn) appendResponse(dst []byte, kind bodyKind) []byte {
 			if kind != lengthed && (kind != noBody || res.status < http.StatusOK || res.status == http.StatusNoContent) {
 				continue
 			}
+			dst = appendLength(dst, f.name, res.length)
+			continue
 		case trailerField:
 			if kind != chunkedBy && (kind != noBody || !res.chunked || req.minor == 0) {
 				continue

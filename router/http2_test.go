@@ -606,7 +606,7 @@ var h2Messages = append([]h2Case{
 	}, want: malformed(), passed: 1},
 }, h2Malformed(
 	"8.2.1", "X-Upper: a", "8.2.1", "x y: a", "8.2.1", "x(: a", "8.2.1", "x\x00: a", "8.2.1", "x-a: a\x00b", "8.2.1", "x-a: a\nb",
-	"8.2.1", "x-a: a\rb",
+	"8.2.1", "x-a: a\rb", "8.2.1", "trailer: a b",
 	"8.2.2", "connection: close", "8.2.2", "keep-alive: 5", "8.2.2", "proxy-connection: close", "8.2.2", "upgrade: websocket",
 	"8.2.2", "transfer-encoding: chunked", "8.2.2", "te: gzip", "8.2.2", "te: trailers, deflate",
 	"8.3", ":unknown: a", "8.3", ":status: 200", "8.3", "+:method: GET", "8.3", "+:path: /a", "8.3", "+:scheme: http",

@@ -174,6 +174,9 @@ func (p *proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 		if at.backend.set.options.Protocol == apron.ProtocolH2C {
 			transport = p.h2c
 		}
+		if x.body != nil {
+			x.body.closed.Store(false)
+		}
 		res, err := transport.RoundTrip(req)
 		if err == nil {
 			at.backend.answered()

@@ -247,3 +247,14 @@ func TestHTTP10(t *testing.T) {
 		t.Errorf("got %q %v", got, err)
 	}
 }
+
+// A user of HTTP/1.0 has no upgrades.
+func TestNoUpgradeInHTTP10(t *testing.T) {
+	b := start(t, nil)
+	b.publish(route("web.example.com", backend(t, "i1", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "%q %q", r.Header["Connection"], r.Header["Upgrade"])
+	})))
+	c := b.dial()
+	fmt.Fprint(c, "GET / HTTP/1.0\r\nHost: web.example.com\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+	b.want(b.read(bufio.NewReader(c), "GET"), 200, "[] []")
+}

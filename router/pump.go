@@ -186,5 +186,8 @@ func (c *userConn) joinPump() {
 	p.finished()
 	if c.fate() == 0 {
 		_ = c.tcp.SetReadDeadline(time.Time{})
+		if c.ride.in != nil {
+			_ = p.in.tcp.SetDeadline(time.Time{}) // a tunnel may begin
+		}
 	}
 }

@@ -27,7 +27,9 @@ func (c *userConn) receive() error {
 	w.out = c.appendResponse(w.out[:0], out)
 	b := body{in: in, out: out, left: w.res.length}
 	w.answers.reset(out == chunkedBy)
-	return c.passBody(&b, w.answer[n:x.got])
+	err = c.passBody(&b, w.answer[n:x.got])
+	c.reset = err != nil && x.started && out == untilEnd // or it would look complete
+	return err
 }
 
 // decideKeep works out what becomes of the user's connection, before its response is sent.
@@ -242,7 +244,7 @@ func (c *userConn) appendPiece(dst []byte, b *body, piece []byte) []byte {
 func (c *userConn) bodyEnded(b *body, err error) error {
 	switch {
 	case c.fate() != 0:
-		err = c.ended()
+		return c.ended()
 	case b.in == untilEnd && errors.Is(err, io.EOF):
 		b.end, b.extra = true, true
 		var last []byte
@@ -251,10 +253,8 @@ func (c *userConn) bodyEnded(b *body, err error) error {
 		}
 		return c.passLast(b, last)
 	default:
-		err = errCut
+		return errCut
 	}
-	c.reset = b.out == untilEnd // or it would look complete
-	return err
 }
 
 // passLast sends the last piece. The instance is done with the request before that.

@@ -401,3 +401,41 @@ func TestAnswerBeforeTheBody(t *testing.T) {
 		_ = c.Close()
 	}
 }
+
+// A tunnel may begin behind a request with a body, at the moment at which that has been sent.
+func TestUpgradeWithBody(t *testing.T) {
+	b := start(t, nil)
+	b.publish(route("web.example.com", at("i1", scripted(t, func(c net.Conn, r *bufio.Reader) {
+		if _, err := io.ReadFull(r, make([]byte, 5)); err != nil {
+			return
+		}
+		fmt.Fprint(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
+		_, _ = io.Copy(c, r)
+	}))))
+	var users sync.WaitGroup
+	for range 8 {
+		users.Go(func() {
+			for range 1000 {
+				c, err := net.Dial("tcp", b.addrs.HTTP)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_ = c.SetDeadline(time.Now().Add(waitLimit))
+				fmt.Fprint(c, "POST / HTTP/1.1\r\nHost: web.example.com\r\nConnection: upgrade\r\nUpgrade: x\r\nContent-Length: 5\r\n\r\n")
+				time.Sleep(100 * time.Microsecond) //nolint:forbidigo // so that the body mostly does not come with the header
+				fmt.Fprint(c, "hello")
+				r := bufio.NewReader(c)
+				if res, err := http.ReadResponse(r, nil); err != nil || res.StatusCode != http.StatusSwitchingProtocols { //nolint:bodyclose // it has none
+					t.Errorf("got %v %v", res, err)
+				}
+				fmt.Fprint(c, "ping")
+				if _, err := io.ReadFull(r, make([]byte, 4)); err != nil {
+					t.Errorf("the tunnel has ended: %v", err)
+				}
+				_ = c.Close()
+			}
+		})
+	}
+	users.Wait()
+}

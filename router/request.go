@@ -57,6 +57,9 @@ func (r *request) parse(b []byte) (refused int) {
 	if !r.framing() {
 		return http.StatusBadRequest
 	}
+	if r.minor == 0 {
+		r.upgrade = nil // RFC 9110 section 7.8
+	}
 	return r.checkMeaning()
 }
 
@@ -85,6 +88,10 @@ func (r *request) checkMeaning() (refused int) {
 				return http.StatusExpectationFailed
 			}
 			r.expect = r.minor == 1 // an HTTP/1.0 user would not understand the answer
+		case trailerField:
+			if !eachOption(f.value, validToken) {
+				return http.StatusBadRequest
+			}
 		default:
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,9 +18,11 @@ import (
 func (c *userConn) standard() {
 	x := &c.ride
 	x.standard = true
-	ctx, cancel := context.WithCancel(context.WithValue(context.Background(), http.LocalAddrContextKey, c.tcp.LocalAddr()))
-	defer cancel()
-	give := func() { cancel() }
+	ctx := context.WithValue(context.Background(), http.LocalAddrContextKey, c.tcp.LocalAddr())
+	// That there is a server has the reverse proxy panic where an answer is cut short.
+	ctx, cancel := context.WithCancelCause(context.WithValue(ctx, http.ServerContextKey, c.relay.standard.server))
+	defer cancel(nil)
+	give := func() { cancel(c.why(phase(c.state.Load() & phaseBits))) }
 	c.giveUp.Store(&give)
 	defer c.giveUp.Store(nil)
 	// The limit of the request is the other path's to keep.
@@ -26,26 +30,46 @@ func (c *userConn) standard() {
 		x.keep = false
 		return
 	}
-	req, err := c.standardRequest(ctx)
+	req, body, err := c.standardRequest(ctx)
 	if err != nil {
 		x.keep = false
 		return
 	}
-	res := &responder{conn: c, header: http.Header{}, method: req.Method}
-	c.relay.proxy.ServeHTTP(res, req)
-	if res.finish() != nil || c.fate() != 0 {
+	res := &responder{conn: c, header: http.Header{}, method: req.Method, body: body, cancel: cancel}
+	cut := res.serve(req) || res.finish() != nil
+	if body != nil {
+		_ = body.Close() // always nil
+		x.bodyLeft = !body.whole.Load()
+	}
+	if cut || c.fate() != 0 {
 		x.keep = false
+		c.reset = cut && res.untilEnd // or it would look complete
 	}
 }
 
-// standardRequest returns the request as net/http's server would have made it.
-func (c *userConn) standardRequest(ctx context.Context) (*http.Request, error) {
+// serve has the request answered, and reports whether the answer was cut short.
+func (r *responder) serve(req *http.Request) (cut bool) {
+	defer func() {
+		switch reason := recover(); reason {
+		case nil:
+		case http.ErrAbortHandler:
+			cut = true
+		default:
+			panic(reason)
+		}
+	}()
+	r.conn.relay.proxy.ServeHTTP(r, req)
+	return false
+}
+
+// standardRequest returns the request as net/http's server would have made it, and its body, if it has one.
+func (c *userConn) standardRequest(ctx context.Context) (*http.Request, *userBody, error) {
 	w := c.work
 	r := &w.req
 	target := string(r.target)
 	u, err := url.ParseRequestURI(target)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	req := &http.Request{
 		Method: string(r.method), URL: u, RequestURI: target, Host: string(r.host), RemoteAddr: c.tcp.RemoteAddr().String(),
@@ -55,51 +79,72 @@ func (c *userConn) standardRequest(ctx context.Context) (*http.Request, error) {
 	for i := range r.fields {
 		f := &r.fields[i]
 		switch f.kind {
-		case hostField, lengthField, codingField, upgradeField:
+		case hostField, lengthField, codingField, upgradeField, trailerField:
 			continue
 		default:
 			req.Header.Add(string(f.name), string(f.value))
 		}
 	}
+	var body *userBody
 	if c.ride.bodyLeft {
+		body = &userBody{conn: c, left: r.length}
 		if r.chunked {
 			req.ContentLength = -1
 			w.upload.reset(false)
+			body.trailer = r.announced()
+			req.Trailer = body.trailer
 		}
-		req.Body = &userBody{conn: c, left: r.length}
+		req.Body = body
 	}
 	if c.secure {
 		req.TLS = c.tlsState()
 	}
-	return req.WithContext(ctx), nil
+	return req.WithContext(ctx), body, nil
 }
 
-// userBody is the body of a request on the standard library's path.
+// announced returns the fields that the request's trailer is to have, without values. Net/http sends none
+// that is not announced.
+func (r *request) announced() http.Header {
+	h := http.Header{}
+	for i := range r.fields {
+		if r.fields[i].kind != trailerField {
+			continue
+		}
+		eachOption(r.fields[i].value, func(name []byte) bool {
+			if validToken(name) && kindOf(name) == plainField {
+				h[textproto.CanonicalMIMEHeaderKey(string(name))] = nil
+			}
+			return true
+		})
+	}
+	return h
+}
+
+// userBody is the body of a request on the standard library's path. The transport reads it in a goroutine
+// of its own, which may go on when the request is over.
 type userBody struct {
-	conn *userConn
-	left int64 // of a body with a length
-	err  error // io.EOF once all of it was read
+	conn    *userConn
+	left    int64       // of a body with a length
+	trailer http.Header // filled in at the end of a chunked one
+	whole   atomic.Bool // all of it was read
+	close   sync.Once
+
+	reading sync.Mutex // held by Read; guards err, and what of the work belongs to the body
+	err     error      // io.EOF once all of it was read
+
+	inviting sync.Mutex // guards answered
+	answered bool       // the response's header was sent, or is being sent
 }
 
 // Read implements io.Reader.
 func (b *userBody) Read(p []byte) (int, error) {
+	b.reading.Lock()
+	defer b.reading.Unlock()
 	c := b.conn
 	x, w := &c.ride, c.work
 	for b.err == nil && len(p) > 0 {
 		if w.have == x.used {
-			if w.req.expect {
-				w.req.expect = false
-				if _, err := io.WriteString(c.conn, "HTTP/1.1 100 Continue\r\n\r\n"); err != nil {
-					b.err = errUserGone
-					break
-				}
-			}
-			w.have, x.used = w.headLen, w.headLen
-			c.uploadBy.Store(c.relay.watch.soon() + int64(c.relay.cfg.StallLimit))
-			n, err := c.conn.Read(w.in[w.headLen:])
-			c.uploadBy.Store(0)
-			if w.have += n; n == 0 && err != nil {
-				b.err = errUserBody
+			if b.err = b.receive(); b.err != nil {
 				break
 			}
 		}
@@ -119,8 +164,7 @@ func (b *userBody) Read(p []byte) (int, error) {
 		}
 		x.used += used
 		if w.req.chunked && w.upload.done() || !w.req.chunked && b.left == 0 {
-			b.err = io.EOF
-			x.bodyLeft = false
+			b.end()
 		}
 		if kept > 0 {
 			return kept, nil
@@ -129,19 +173,92 @@ func (b *userBody) Read(p []byte) (int, error) {
 	return 0, b.err
 }
 
-// Close implements io.Closer.
-func (b *userBody) Close() error { return nil }
+// receive reads more of the body, of which all that had come has been used.
+func (b *userBody) receive() error {
+	c := b.conn
+	x, w := &c.ride, c.work
+	if w.req.expect {
+		w.req.expect = false
+		if err := b.invite(); err != nil {
+			return err
+		}
+	}
+	w.have, x.used = w.headLen, w.headLen
+	if len(w.in)-w.headLen < userBufferBytes/2 { // the header section may fill all of it
+		w.in = append(w.in, make([]byte, userBufferBytes)...)
+	}
+	c.uploadBy.Store(c.relay.watch.soon() + int64(c.relay.cfg.StallLimit))
+	n, err := c.conn.Read(w.in[w.headLen:])
+	c.uploadBy.Store(0)
+	if w.have += n; n == 0 && err != nil {
+		return errUserBody
+	}
+	return nil
+}
+
+// invite has the user send the body it announced, unless it has been answered without it.
+func (b *userBody) invite() error {
+	b.inviting.Lock()
+	defer b.inviting.Unlock()
+	if b.answered {
+		return nil
+	}
+	if _, err := io.WriteString(b.conn.conn, "HTTP/1.1 100 Continue\r\n\r\n"); err != nil {
+		return errUserGone
+	}
+	return nil
+}
+
+// end notes that all of the body was read.
+func (b *userBody) end() {
+	b.err = io.EOF
+	d := &b.conn.work.upload
+	if len(b.trailer) > 0 && len(d.trailer) > 2 {
+		var h head
+		h.parseFields(d.trailer, maxFields) // checked when it was complete
+		for _, f := range h.fields {
+			name := textproto.CanonicalMIMEHeaderKey(string(f.name))
+			if _, ok := b.trailer[name]; ok {
+				b.trailer[name] = append(b.trailer[name], string(f.value))
+			}
+		}
+	}
+	b.whole.Store(true)
+}
+
+// Close ends a Read that goes on, and all that come. When it returns the body is not touched any more.
+func (b *userBody) Close() error {
+	b.close.Do(func() {
+		c := b.conn
+		if !b.reading.TryLock() {
+			_ = c.tcp.SetReadDeadline(time.Unix(1, 0)) // if it is closed, Read has ended
+			b.reading.Lock()
+			if c.fate() == 0 {
+				_ = c.tcp.SetReadDeadline(time.Time{})
+			}
+		}
+		defer b.reading.Unlock()
+		if b.err == nil {
+			b.err = errUserBody
+		}
+	})
+	return nil
+}
 
 // responder is the http.ResponseWriter of a request on the standard library's path.
 type responder struct {
-	conn    *userConn
-	header  http.Header
-	method  string
-	status  int
-	chunked bool
-	left    int64 // of a body with a length; -1: it has none
-	trailer []string
-	err     error
+	conn     *userConn
+	header   http.Header
+	method   string
+	body     *userBody // of the request; nil: it has none
+	status   int
+	bodyless bool
+	chunked  bool
+	untilEnd bool  // of the connection
+	left     int64 // of a body with a length; -1: it has none
+	trailer  []string
+	cancel   context.CancelCauseFunc // ends the request
+	err      error
 }
 
 // Header implements http.ResponseWriter.
@@ -156,18 +273,27 @@ func (r *responder) WriteHeader(status int) {
 	w := c.work
 	if status < http.StatusOK {
 		if w.req.minor == 1 && status != http.StatusContinue {
-			r.err = c.toUser(append(r.appendHeader(appendReason(nil, 1, status)), "\r\n"...))
+			for _, name := range []string{"Connection", "Content-Length", "Transfer-Encoding"} {
+				delete(r.header, name) // there is nothing that they could be about
+			}
+			r.send(append(r.appendHeader(appendReason(nil, 1, status)), "\r\n"...))
 		}
 		return
 	}
 	r.status, r.left = status, -1
 	c.ride.started, c.ride.status = true, status
-	bodyless := status == http.StatusNoContent || status == http.StatusNotModified || r.method == http.MethodHead
-	if n, err := strconv.ParseInt(r.header.Get("Content-Length"), 10, 64); err == nil && !bodyless {
+	if r.body != nil {
+		r.body.inviting.Lock()
+		r.body.answered = true
+		r.body.inviting.Unlock()
+	}
+	r.bodyless = status == http.StatusNoContent || status == http.StatusNotModified || r.method == http.MethodHead
+	if n, ok := parseLength([]byte(r.header.Get("Content-Length"))); ok && !r.bodyless {
 		r.left = n
 	}
-	r.chunked = !bodyless && r.left < 0 && w.req.minor == 1
-	if !bodyless && r.left < 0 && w.req.minor == 0 || c.ride.bodyLeft || c.relay.closing.Load() ||
+	unended := !r.bodyless && r.left < 0
+	r.chunked, r.untilEnd = unended && w.req.minor == 1, unended && w.req.minor == 0
+	if r.untilEnd || r.body != nil && !r.body.whole.Load() || c.relay.closing.Load() ||
 		strings.EqualFold(r.header.Get("Connection"), "close") {
 		c.ride.keep = false
 	}
@@ -187,7 +313,20 @@ func (r *responder) WriteHeader(status int) {
 	if r.chunked {
 		out = append(out, "Transfer-Encoding: chunked\r\n"...)
 	}
-	r.err = c.toUser(append(c.appendPersistence(out), "\r\n"...))
+	r.send(append(c.appendPersistence(out), "\r\n"...))
+}
+
+// send sends bytes to the user. From then on it is the instance's turn.
+func (r *responder) send(b []byte) {
+	c := r.conn
+	r.err = c.toUser(b)
+	limit := min(c.ride.limit+int64(answerSlack), c.relay.watch.soon()+int64(c.relay.cfg.StreamLimit))
+	if r.err == nil && !c.enter(phaseExchange, limit) {
+		r.err = c.ended()
+	}
+	if r.err != nil {
+		r.cancel(r.err)
+	}
 }
 
 func appendReason(dst []byte, minor byte, status int) []byte {
@@ -218,12 +357,14 @@ func (r *responder) Write(p []byte) (int, error) {
 		return 0, nil
 	case r.chunked:
 		out := append(appendChunkSize(r.conn.work.out[:0], len(p)), p...)
-		r.err = r.conn.toUser(append(out, "\r\n"...))
-	case r.left >= 0 && int64(len(p)) > r.left, r.method == http.MethodHead:
+		r.send(append(out, "\r\n"...))
+	case r.bodyless:
+		return 0, http.ErrBodyNotAllowed // what followed would be taken for the next response
+	case r.left >= 0 && int64(len(p)) > r.left:
 		return 0, http.ErrContentLength
 	default:
 		r.left = max(r.left-int64(len(p)), -1)
-		r.err = r.conn.toUser(p)
+		r.send(p)
 	}
 	if r.err != nil {
 		return 0, r.err
@@ -264,17 +405,24 @@ func (r *responder) finish() error {
 	for _, names := range r.trailer {
 		for name := range strings.SplitSeq(names, ",") {
 			name = textproto.CanonicalMIMEHeaderKey(strings.TrimSpace(name))
-			for _, v := range r.header[name] {
-				out = appendField(out, []byte(name), []byte(v))
-			}
+			out = appendTrailer(out, name, r.header[name])
 		}
 	}
 	for name, values := range r.header {
 		if name, ok := strings.CutPrefix(name, http.TrailerPrefix); ok {
-			for _, v := range values {
-				out = appendField(out, []byte(name), []byte(v))
-			}
+			out = appendTrailer(out, name, values)
 		}
 	}
 	return r.conn.toUser(append(out, "\r\n"...))
+}
+
+// appendTrailer appends the fields of a trailer that have no rule of their own, as chunks.appendEnd does.
+func appendTrailer(dst []byte, name string, values []string) []byte {
+	if kindOf([]byte(name)) != plainField {
+		return dst
+	}
+	for _, v := range values {
+		dst = appendField(dst, []byte(name), []byte(v))
+	}
+	return dst
 }

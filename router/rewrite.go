@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"apron"
 )
 
 // rewrite makes the request that the instance sees out of the client's.
@@ -23,7 +25,11 @@ func (p *proxy) rewrite(pr *httputil.ProxyRequest) {
 	at := attemptOf(in.Context())
 	x := at.exchange
 	if out.Body != nil {
-		out.Body = &requestBody{ReadCloser: out.Body, exchange: x}
+		x.body = &requestBody{
+			ReadCloser: out.Body, user: in.Body, exchange: x,
+			h2c: at.backend.set.options.Protocol == apron.ProtocolH2C,
+		}
+		out.Body = x.body
 	}
 	client := clientAddr(in.RemoteAddr)
 	forwarded := client
@@ -55,6 +61,17 @@ func (p *proxy) rewrite(pr *httputil.ProxyRequest) {
 // modifyResponse makes the response that the client sees out of the instance's.
 func modifyResponse(res *http.Response) error {
 	x := attemptOf(res.Request.Context()).exchange
+	if res.StatusCode == http.StatusSwitchingProtocols && res.Request.Header.Get("Upgrade") == "" {
+		return errProtocol // the reverse proxy would leave the connection open
+	}
+	if lengths := res.Header["Content-Length"]; res.ProtoMajor == 2 && len(lengths) > 0 {
+		// Net/http does not mind what HTTP/1 could not say.
+		n, ok := parseLength([]byte(lengths[0]))
+		if !ok || len(lengths) > 1 {
+			return errProtocol
+		}
+		lengths[0] = strconv.FormatInt(n, 10)
+	}
 	res.Header["Server"] = []string{serverName}
 	res.Header["X-Envoy-Upstream-Service-Time"] = []string{strconv.FormatInt(x.upstream.Milliseconds(), 10)}
 	x.bodyless = res.ContentLength == 0 && len(res.Trailer) == 0

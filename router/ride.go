@@ -40,6 +40,7 @@ func (c *userConn) exchange() (again bool) {
 	w, rl := c.work, c.relay
 	now := rl.watch.now()
 	c.ride = ride{start: now, limit: now + int64(rl.cfg.RequestLimit), tried: c.ride.tried[:0], used: w.headLen}
+	c.requestID = c.requestID[:0]
 	x := &c.ride
 	x.keep = w.req.keepsAlive() && !rl.closing.Load()
 	x.bodyLeft = w.req.hasBody()

@@ -1,6 +1,7 @@
 package router_test
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"net"
@@ -166,5 +167,30 @@ func BenchmarkPublish(b *testing.B) {
 	in := backend(b, "i1", says("x"))
 	for b.Loop() {
 		h.publish(route("web.example.com", in))
+	}
+}
+
+// The record of a request that reached no instance does not name the request before it.
+func TestRecordOfAnotherRequest(t *testing.T) {
+	records := make(chan router.Access, 10)
+	b := start(t, nil)
+	b.client, _ = b.connect(router.ClientConfig{OnAccess: func(list []router.Access, _ uint64) {
+		for _, a := range list {
+			records <- a
+		}
+	}})
+	r := route("web.example.com", backend(t, "i1", says("hello")))
+	r.Options.AccessLog, r.Options.NoWebSocket = true, true
+	b.publish(r)
+	c := b.dial()
+	in := bufio.NewReader(c)
+	fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: web.example.com\r\nX-Request-Id: first\r\n\r\n")
+	b.want(b.read(in, "GET"), 200, "hello")
+	fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: web.example.com\r\nX-Request-Id: second\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+	b.want(b.read(in, "GET"), 403, "")
+	for _, want := range []string{"first", ""} {
+		if a := wait(t, "record", records); a.RequestID != want {
+			t.Errorf("got %+v, want request id %q", a, want)
+		}
 	}
 }

@@ -114,6 +114,7 @@ func TestAmbiguousRequestsAreRefused(t *testing.T) {
 		"HTTP/1.0 with chunks":           {"POST / HTTP/1.0\r\n" + host + chunked + "\r\n0\r\n\r\n", 400},
 		"CONNECT":                        {"CONNECT web.example.com:80 HTTP/1.1\r\n" + host + "\r\n", 405},
 		"unknown expectation":            {post("Expect: tea\r\n", ""), 417},
+		"Trailer that is no list":        {post(chunked+"Trailer: a b\r\n", "0\r\n\r\n"), 400},
 		"Connection that is no list":     {post("Connection: a b\r\n", ""), 400},
 		"Connection with many members":   {post("Connection: "+strings.Repeat("x,", 40)+"\r\n", ""), 400},
 		"two upgrades":                   {post("Connection: upgrade\r\nUpgrade: a\r\nUpgrade: b\r\n", ""), 400},
@@ -172,6 +173,9 @@ func TestUnusualRequestsPass(t *testing.T) {
 	b := start(t, nil)
 	b.publish(route("web.example.com", backend(t, "i1", func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
+		if n := r.Header.Get("Content-Length"); len(n) > 1 && n[0] == '0' {
+			body = []byte(n + " is eight or ten")
+		}
 		fmt.Fprintf(w, "%s %s %s %s", r.Method, r.RequestURI, body, r.Header.Get("X-A"))
 	})))
 	const host = "Host: web.example.com\r\n"
@@ -182,6 +186,7 @@ func TestUnusualRequestsPass(t *testing.T) {
 		"GET / HTTP/1.1\r\nhOsT:web.example.com\r\nX-A:\t b \t\r\n\r\n":                                                           "GET /  b",
 		"GET /\xc3\xa9|^ HTTP/1.1\r\n" + host + "\r\n":                                                                            "GET /\xc3\xa9|^  ",
 		"POST / HTTP/1.1\r\n" + host + "Content-Length: 005\r\n\r\nhello":                                                         "POST / hello ",
+		"POST / HTTP/1.1\r\n" + host + "Content-Length: 010\r\n\r\n0123456789":                                                    "POST / 0123456789 ",
 		"POST / HTTP/1.1\r\n" + host + "Transfer-Encoding: CHUNKED\r\n\r\n05;a=\"b\"\r\nhello\r\nA \r\n0123456789\r\n000\r\n\r\n": "POST / hello0123456789 ",
 	} {
 		c := b.dial()

@@ -34,6 +34,11 @@ func checkTranslated(r *http.Request) error {
 			return refusedError(http.StatusBadRequest) // RFC 9113 section 8.3.1
 		}
 	}
+	for name := range r.Trailer {
+		if !validToken([]byte(name)) {
+			return refusedError(http.StatusBadRequest) // or the transport fails, and the instance is blamed
+		}
+	}
 	if expect := r.Header["Expect"]; len(expect) > 0 && !foldEqual([]byte(expect[0]), "100-continue") {
 		return refusedError(http.StatusExpectationFailed)
 	}

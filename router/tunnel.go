@@ -17,6 +17,9 @@ func (c *userConn) mayUpgrade() bool {
 // one side ends or nothing has passed for Config.TunnelLimit.
 func (c *userConn) tunnel(n int) error {
 	x, w := &c.ride, c.work
+	if x.pump != nil {
+		x.pump.settle()
+	}
 	if c.joinPump(); x.bodyLeft {
 		return errProtocol // it cannot have seen all of the request
 	}

@@ -287,12 +287,13 @@ func (c *userConn) close() {
 	if c.shard == nil {
 		return
 	}
-	if c.linger && c.fate() == 0 || c.goodbye {
+	if !c.reset && (c.linger && c.fate() == 0 || c.goodbye) {
 		c.lingerOn()
 	}
 	c.relay.watch.remove(c)
 	if c.reset {
 		_ = c.tcp.SetLinger(0) // best effort: the close comes all the same
+		_ = c.tcp.Close()      // first: TLS would say that this is the end
 	}
 	_ = c.conn.Close() // nothing more is expected of it
 }

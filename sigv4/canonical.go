@@ -43,7 +43,7 @@ func target(r *http.Request) (path, query string) {
 		return r.URL.EscapedPath(), r.URL.RawQuery
 	}
 	path, query, _ = strings.Cut(r.RequestURI, "?")
-	if i := strings.Index(path, "://"); i >= 0 { // absolute form, RFC 9112 section 3.2.2
+	if i := strings.Index(path, "://"); i >= 0 && path[0] != '/' { // absolute form, RFC 9112 section 3.2.2
 		if j := strings.IndexByte(path[i+3:], '/'); j >= 0 {
 			return path[i+3+j:], query
 		}

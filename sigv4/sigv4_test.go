@@ -123,6 +123,7 @@ func TestCanonicalRequest(t *testing.T) {
 		"vanilla":        {"GET / HTTP/1.1\nHost: example.com", "/", "", "host:example.com\n"},
 		"no path":        {"GET http://example.com HTTP/1.1\nHost: example.com", "/", "", "host:example.com\n"},
 		"absolute form":  {"GET http://example.com/a?b=c HTTP/1.1\nHost: example.com", "/a", "b=c", "host:example.com\n"},
+		"address in it":  {"GET /a/http://b/c HTTP/1.1\nHost: example.com", "/a/http%3A/b/c", "", "host:example.com\n"},
 		"asterisk":       {"OPTIONS * HTTP/1.1\nHost: example.com", "/%2A", "", "host:example.com\n"},
 		"dot segments":   {"GET /a/./b/../c/. HTTP/1.1\nHost: example.com", "/a/c/", "", "host:example.com\n"},
 		"above the root": {"GET /../../a HTTP/1.1\nHost: example.com", "/a", "", "host:example.com\n"},
