@@ -215,8 +215,8 @@ func (c *userConn) deliver() error {
 			return nil
 		case c.fate() != 0:
 			return c.ended()
-		case !errors.Is(err, errStale) && (!x.in.used || x.bodyLeft || !idempotent(w.req.method)):
-			return err
+		case !x.in.used, !errors.Is(err, errStale) && (x.bodyLeft || !idempotent(w.req.method)):
+			return err // a new connection would be no better than this one
 		}
 		c.dropInstance()
 	}

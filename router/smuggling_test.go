@@ -288,6 +288,44 @@ func TestMalformedResponses(t *testing.T) {
 }
 
 // scripted starts an instance that reads one request from each connection, lets play answer it and
+// An instance that speaks before it is asked, as servers of other protocols do, is dialled once for each request:
+// however often that meets its greeting, the next connection would be no better.
+func TestInstanceThatSpeaksFirst(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dialled := make(chan struct{}, 100_000)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			dialled <- struct{}{}
+			_, _ = io.WriteString(c, "220 mail.example.com ready\r\n")
+			_ = c.Close()
+		}
+	}()
+	t.Cleanup(func() {
+		_ = ln.Close()
+		<-ended
+	})
+	b := start(t, nil)
+	b.publish(route("web.example.com", at("i1", ln.Addr().String())))
+	const requests = 1000
+	for range requests {
+		if got := b.get("http://web.example.com/"); got.Status < 500 {
+			t.Fatalf("got %+v", got)
+		}
+	}
+	if n := len(dialled); n == 0 || n > requests {
+		t.Errorf("%d requests dialled the instance %d times", requests, n)
+	}
+}
+
 // then closes it. It returns its address.
 func scripted(t testing.TB, play func(c net.Conn, r *bufio.Reader)) string {
 	t.Helper()
