@@ -107,6 +107,9 @@ func (i *instance) run(ctx context.Context) {
 	cancel()
 	wait.Wait()
 	if ctx.Err() == nil {
+		if i.reserve == nil || i.reserve.taken() {
+			i.report(apron.InstanceStopping, nil)
+		}
 		i.removed = i.dismantle(ctx)
 	}
 }
