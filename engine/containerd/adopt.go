@@ -37,10 +37,18 @@ func (s *session) takeStock(ctx context.Context) (stock, error) {
 			continue // a build's
 		}
 		if err == nil && c.Labels[labelReserved] != "" {
-			if err := s.removeContainer(ctx, r.id); err != nil {
+			// One that runs has been taken out of the reserve and may be sent requests: its driver did not
+			// come to noting that.
+			started, err := s.revive(ctx, r)
+			if err == nil && !started { // whoever wants some in reserve asks again
+				err = s.removeContainer(ctx, r.id)
+			}
+			if err != nil {
 				return stock{}, err
 			}
-			continue // whoever wants some in reserve asks again
+			if !started {
+				continue
+			}
 		}
 		if err == nil && !s.net.addrs.claim(r.addr) {
 			err = fmt.Errorf("its address %s is not free", r.addr)
