@@ -417,6 +417,11 @@ func TestOrphansAreRemoved(t *testing.T) {
 		}
 	}
 
+	bundle := filepath.Join("/run", r.bridge(t), "state/io.containerd.runtime.v2.task/apron", "."+orphan)
+	if err := os.MkdirAll(filepath.Join(bundle, "some"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+
 	r.driver = startDriver(t, r.cfg)
 	w = enginetest.StartWatch(t, r.driver)
 	if again := w.Ready(t, spec.Revision, 1)[0]; again.ID != i.ID || again.Restarts != 0 {
@@ -448,5 +453,41 @@ func TestOrphansAreRemoved(t *testing.T) {
 	}
 	if slices.Contains(ids, "pull") || !slices.Contains(ids, "build") {
 		t.Errorf("leases are %v, want the build's and not the pull's", ids)
+	}
+}
+
+// TestSpareNetworkIsNotLost fails to start an instance for want of its image: the network that was at hand for
+// it is still at hand for others, or is removed with the driver.
+func TestSpareNetworkIsNotLost(t *testing.T) {
+	r := newRig(t)
+	w := enginetest.StartWatch(t, r.driver)
+	spec := enginetest.SpecOf(r.serveImage(t))
+	if err := r.driver.Prepare(t.Context(), spec); err != nil {
+		t.Fatal(err)
+	}
+	spares := func() []string {
+		found, err := filepath.Glob(filepath.Join(r.dir, "run/spare/*.net"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found
+	}
+	for deadline := time.Now().Add(30 * time.Second); len(spares()) < 2; { // of which one may be on its way still
+		if time.Now().After(deadline) {
+			t.Fatal("no network was made in advance")
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	if err := r.client(t).ImageService().Delete(t.Context(), "apron/"+string(spec.Revision)); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.driver.Scale(t.Context(), spec, 1); err != nil {
+		t.Fatal(err)
+	}
+	w.Failed(t, spec.Revision, apron.InstanceFailed, func(f apron.Failure) bool { return strings.Contains(f.Start, "find image") })
+	r.noneLeft(t, w, spec.Revision)
+	r.driver.stop()
+	if left := spares(); len(left) != 0 {
+		t.Errorf("networks that nobody has are left: %q", left)
 	}
 }

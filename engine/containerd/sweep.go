@@ -61,7 +61,8 @@ func (s *session) sweepGroups(ctx context.Context, known map[apron.InstanceID]bo
 	return errors.Join(errs...)
 }
 
-// sweepBundles removes what shims of unknown instances have left.
+// sweepBundles removes what shims of unknown instances have left, and bundles that an engine was killed
+// over removing: it gives them a hidden name first, and never looks at those again.
 func (s *session) sweepBundles(ctx context.Context, known map[apron.InstanceID]bool) error {
 	entries, err := os.ReadDir(s.bundleDir())
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -69,7 +70,12 @@ func (s *session) sweepBundles(ctx context.Context, known map[apron.InstanceID]b
 	}
 	var errs []error
 	for _, e := range entries {
-		if id := apron.InstanceID(e.Name()); instanceName.MatchString(e.Name()) && !known[id] {
+		name, hidden := strings.CutPrefix(e.Name(), ".")
+		switch id := apron.InstanceID(name); {
+		case !instanceName.MatchString(name):
+		case hidden:
+			errs = append(errs, os.RemoveAll(filepath.Join(s.bundleDir(), e.Name())))
+		case !known[id]:
 			errs = append(errs, s.clearTask(ctx, id))
 		}
 	}
