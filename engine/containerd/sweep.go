@@ -22,7 +22,7 @@ var instanceName = regexp.MustCompile(`^[0-9a-f]{32}$`)
 
 // sweep removes what a crash, of whichever part, left of instances that are not known: processes and
 // control groups, links, namespaces, name files, logs, root file systems, and the leases of pulls that
-// will not go on. What is not of this data directory's instances it leaves alone. It goes on after an
+// will not go on; and the pipes of commands, which nobody waits for any more. What is not of this data directory's instances it leaves alone. It goes on after an
 // error.
 func (s *session) sweep(ctx context.Context, known map[apron.InstanceID]bool) error {
 	return errors.Join(
@@ -32,6 +32,7 @@ func (s *session) sweep(ctx context.Context, known map[apron.InstanceID]bool) er
 		s.sweepLinks(known),
 		s.sweepSpares(),
 		s.sweepFiles(known),
+		os.RemoveAll(fifoDir(s.cfg.Dir)),
 		s.sweepSnapshots(ctx, known),
 		s.sweepLeases(ctx),
 	)
