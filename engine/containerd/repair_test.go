@@ -141,7 +141,7 @@ func TestShimMayDie(t *testing.T) {
 	pid := r.pid(t, i.ID)
 	kill(t, parentOf(t, pid))
 	mustGet(t, restarted(t, w, i.ID), "/")
-	wantReason(t, w, i.ID, "its runtime was killed from outside")
+	wantReason(t, w, i.ID, apron.InstanceFailed, "its runtime was killed from outside")
 	if runs(pid) {
 		t.Error("the process of the dead shim still runs")
 	}
@@ -149,11 +149,11 @@ func TestShimMayDie(t *testing.T) {
 }
 
 // wantReason fails unless the instance has failed once, for the reason.
-func wantReason(t *testing.T, w *enginetest.Watcher, id apron.InstanceID, want string) {
+func wantReason(t *testing.T, w *enginetest.Watcher, id apron.InstanceID, state apron.InstanceState, want string) {
 	t.Helper()
 	var reasons []string
 	for _, was := range w.History(id) {
-		if was.State == apron.InstanceFailed && was.Failure != nil {
+		if was.State == state && was.Failure != nil && was.Failure.Exited {
 			reasons = append(reasons, was.Failure.Summary())
 		}
 	}
@@ -236,7 +236,12 @@ func TestEngineAndShimsMayDie(t *testing.T) {
 	}
 	die()
 	die() // of one that was restarted before it is known that it had been started
-	wantReason(t, w, i.ID, "the machine was restarted, or its runtime was killed from outside, while nobody watched")
+	wantReason(t, w, i.ID, apron.InstanceStarting, "the machine was restarted, or its runtime was killed from outside, while nobody watched")
+	for _, was := range w.History(i.ID) {
+		if was.State == apron.InstanceFailed {
+			t.Errorf("it is reported as failed, so that requests do not wait for it: %+v", was)
+		}
+	}
 	r.noneLeft(t, w, spec.Revision)
 }
 
@@ -490,4 +495,21 @@ func TestSpareNetworkIsNotLost(t *testing.T) {
 	if left := spares(); len(left) != 0 {
 		t.Errorf("networks that nobody has are left: %q", left)
 	}
+}
+
+// TestStartingWaitsForItsTurn restarts an instance while as many are being made as may be: it is on its way
+// all the same, and requests are to wait for it.
+func TestStartingWaitsForItsTurn(t *testing.T) {
+	r := newRig(t)
+	w := enginetest.StartWatch(t, r.driver)
+	spec := enginetest.SpecOf(r.serveImage(t))
+	i := runOne(t, r.driver, w, spec)
+	release := r.driver.OccupySlots()
+	kill(t, r.pid(t, i.ID))
+	w.Until(t, "the instance to be on its way", func(all []apron.Instance) bool {
+		return all[0].State == apron.InstanceStarting && all[0].Restarts == 1
+	})
+	release()
+	mustGet(t, restarted(t, w, i.ID), "/")
+	r.noneLeft(t, w, spec.Revision)
 }
