@@ -513,3 +513,29 @@ func TestStartingWaitsForItsTurn(t *testing.T) {
 	mustGet(t, restarted(t, w, i.ID), "/")
 	r.noneLeft(t, w, spec.Revision)
 }
+
+// TestHalfMadeNetwork leaves what a driver leaves that is killed over connecting an instance, whose container it
+// has made already: a link with the instance's name that is not up yet, and nothing of the process.
+func TestHalfMadeNetwork(t *testing.T) {
+	r := newRig(t)
+	w := enginetest.StartWatch(t, r.driver)
+	spec := enginetest.SpecOf(r.serveImage(t))
+	i := runOne(t, r.driver, w, spec)
+	r.driver.stop()
+	kill(t, r.pid(t, i.ID))
+	link, err := netlink.LinkByName("apr" + string(i.ID[:12]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := netlink.LinkSetDown(link); err != nil {
+		t.Fatal(err)
+	}
+	r.driver = startDriver(t, r.cfg)
+	w = enginetest.StartWatch(t, r.driver)
+	again := w.Ready(t, spec.Revision, 1)[0]
+	if again.ID != i.ID {
+		t.Errorf("instance %s is ready, want %s", again.ID, i.ID)
+	}
+	mustGet(t, again, "/")
+	r.noneLeft(t, w, spec.Revision)
+}
