@@ -24,6 +24,8 @@ const (
 	// InstanceFailed: its process ended or could not be started; the engine tries again after a
 	// back-off. Failure says why.
 	InstanceFailed InstanceState = "failed"
+	// InstanceStopping: it is being removed, and accepts no more requests.
+	InstanceStopping InstanceState = "stopping"
 	// InstanceGone: removed for good. The last state reported for an instance.
 	InstanceGone InstanceState = "gone"
 )

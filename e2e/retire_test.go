@@ -11,6 +11,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/apprunner"
 	"github.com/aws/aws-sdk-go-v2/service/apprunner/types"
+
+	"apron"
+	"apron/server"
 )
 
 // TestUpdateDoesNotWaitForTheOldVersion updates an application that does not end when it is asked to,
@@ -60,6 +63,36 @@ func TestUpdateDoesNotWaitForTheOldVersion(t *testing.T) {
 		return slices.Equal(slices.Collect(maps.Values(shims(h.data))), []string{third})
 	})
 	h.wantNothingLost(t, false)
+}
+
+// TestCommandsRunInTheVersionThatServes runs commands while an instance of the version before has a request
+// to finish, which must not find themselves in it: it ends with them.
+func TestCommandsRunInTheVersionThatServes(t *testing.T) {
+	h := newHome(t)
+	image := h.push(t)
+	svc := h.running(t, input("web1", image, map[string]string{"VERSION": "one"}))
+	first := h.instanceOf(t, svc)
+	slow := h.ask(t, svc, "/slow?for=1m")
+	_, err := h.client.UpdateService(t.Context(), &apprunner.UpdateServiceInput{
+		ServiceArn: svc.ServiceArn, SourceConfiguration: input("web1", image, map[string]string{"VERSION": "two"}).SourceConfiguration,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.settled(t, svc.ServiceArn)
+	second := h.instanceOf(t, svc)
+	h.wantRuns(t, slow, first, second)
+	const commands = 8 // the engine lists instances in no order
+	for range commands {
+		options := server.ExecOptions{Service: apron.ServiceID(aws.ToString(svc.ServiceId))}
+		if code, err := h.local.Exec(t.Context(), options, server.Command{Args: []string{"/app/app", "copy", "0"}}); code != 0 || err != nil {
+			t.Fatalf("the command ended with code %d, %v", code, err)
+		}
+	}
+	h.wantRuns(t, slow, first, second)
+	if n := strings.Count(h.events(t, svc), " runs a command in instance "+second); n != commands {
+		t.Errorf("%d of %d commands ran in instance %s:\n%s", n, commands, second, h.events(t, svc))
+	}
 }
 
 // ask returns once an instance is at work on the request, and sends on what it answers.

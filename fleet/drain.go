@@ -13,9 +13,10 @@ import (
 )
 
 // drain waits until the requests the revision's instances still have are answered, but no longer
-// than one request may take, nor, once cut is closed, any longer at all. No route may name the revision.
+// than one request may take, nor, once cut is closed, any longer at all. No route may name the revision, and
+// nobody starts instances of it any more when drain returns.
 func (f *Fleet) drain(ctx context.Context, rev apron.RevisionID, cut <-chan struct{}) error {
-	if err := f.awaitSynced(ctx); err != nil {
+	if err := f.await(ctx, func() bool { return f.synced && f.mending != rev }); err != nil {
 		return fmt.Errorf("drain revision %s: %w", rev, err)
 	}
 	var ids []apron.InstanceID

@@ -72,6 +72,7 @@ type Fleet struct {
 	started   map[apron.RevisionID]bool           // revisions that instances were asked for since Restore
 	coming    map[apron.RevisionID]bool           // revisions that Restore has asked instances for of which none is known yet
 	stopping  apron.RevisionID                    // revision that stopIdle deals with; empty: none
+	mending   apron.RevisionID                    // revision that bringBack is about to have run; empty: none
 	untidy    map[apron.ServiceID]bool            // services of which something may have to be retired
 	retiring  map[apron.RevisionID]*retirement    // retirements that are not over
 	queue     []*retirement                       // those of them that have yet to begin

@@ -127,6 +127,31 @@ func TestReinstateDoesNotGiveUp(t *testing.T) {
 	}, "the revision has the route")
 }
 
+// A service whose pause is undone is sent to instances that stay, not to those that are ending already.
+func TestReinstateWhileInstancesEnd(t *testing.T) {
+	w := newWorld(t)
+	w.boot(fast(w.memory), func(cfg *fleet.Config) { cfg.DrainTimeout = time.Millisecond })
+	v := w.visits("web")
+	svc, rev := w.serving("web")
+	ending := w.fleet.Instances(rev.ID)[0].ID
+	w.begin(v, svc) // it has its own grace period to answer
+	w.must(w.fleet.Withdraw(t.Context(), svc.ID))
+	pause, cancel := context.WithCancel(t.Context())
+	parked := make(chan error, 1)
+	go func() { parked <- w.fleet.Park(pause, rev) }()
+	w.until(func() bool { return w.fleet.Instances(rev.ID)[0].State != apron.InstanceReady }, "the instance is ending")
+	cancel()
+	if err := <-parked; err == nil {
+		t.Error("the revision was parked")
+	}
+	w.must(w.fleet.Reinstate(t.Context(), svc, rev))
+	r, _ := w.route(svc.ID)
+	if len(r.Backends) != 1 || r.Backends[0].Instance == ending {
+		t.Errorf("requests go to %+v, while instance %s is ending", r.Backends, ending)
+	}
+	w.finish(v)
+}
+
 // Parking what the engine does not have is done at once.
 func TestParkOfNothing(t *testing.T) {
 	w := newWorld(t)

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"apron"
+	"apron/engine"
 	"apron/engine/enginetest"
 	"apron/fleet"
 	"apron/router"
@@ -29,6 +30,22 @@ const patience = 30 * time.Second
 type slowEngine struct {
 	*enginetest.Memory
 	open, proven chan struct{}
+	preparing    chan struct{} // not nil: gives a token when Prepare begins, and another one before it goes on
+}
+
+// Prepare implements engine.Engine.
+func (e *slowEngine) Prepare(ctx context.Context, spec engine.Spec) error {
+	for range 2 {
+		if e.preparing == nil {
+			break
+		}
+		select {
+		case e.preparing <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return e.Memory.Prepare(ctx, spec)
 }
 
 // fast is an engine that knows everything at once.

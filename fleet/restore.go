@@ -80,19 +80,39 @@ func (f *Fleet) mend(ctx context.Context) error {
 	for _, l := range f.lost {
 		log := f.cfg.Log.With("service", l.spec.Service, "revision", l.spec.Revision)
 		log.Warn("the engine has lost a revision that serves: preparing it again")
-		err := f.cfg.Engine.Prepare(ctx, l.spec)
-		if err == nil {
-			err = f.cfg.Engine.Scale(ctx, l.spec, l.instances)
-		}
-		if err == nil {
-			f.reserve(ctx, l.spec)
-		}
+		err := f.bringBack(ctx, l)
 		if err != nil && ctx.Err() == nil {
 			f.giveUp(l.spec.Service, l.spec.Revision)
 			log.Error("the service cannot be brought back; deploy it again", "err", err)
 		}
 	}
 	return f.stopPaused(ctx)
+}
+
+// bringBack prepares a lost revision again and has it run, unless it has ceased to serve meanwhile: operations
+// do not wait for that, and one that came first has not found anything of it to stop.
+func (f *Fleet) bringBack(ctx context.Context, l lost) error {
+	if err := f.cfg.Engine.Prepare(ctx, l.spec); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	if s := f.serving[l.spec.Service]; s == nil || s.route.Revision != l.spec.Revision {
+		delete(f.coming, l.spec.Revision)
+		f.mu.Unlock()
+		f.Tidy(l.spec.Service)
+		return nil
+	}
+	f.mending = l.spec.Revision
+	f.mu.Unlock()
+	err := f.cfg.Engine.Scale(ctx, l.spec, l.instances)
+	f.mu.Lock()
+	f.mending = ""
+	f.broadcast()
+	f.mu.Unlock()
+	if err == nil {
+		f.reserve(ctx, l.spec)
+	}
+	return err
 }
 
 func (f *Fleet) restoreService(ctx context.Context, svc apron.Service, last apron.RouteTable) error {

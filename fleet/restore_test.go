@@ -184,6 +184,47 @@ func TestRestoreOfAnImageThatIsGone(t *testing.T) {
 	}, "requests are told that there is nobody")
 }
 
+// A revision that is being prepared again does not run when it has ceased to serve meanwhile.
+func TestLostImageOfAServiceThatEnds(t *testing.T) {
+	for name, end := range map[string]func(*world, *apron.Service, apron.Revision) (kept []apron.RevisionID){
+		"deleted": func(w *world, svc *apron.Service, _ apron.Revision) []apron.RevisionID {
+			w.must(w.fleet.RetireAll(w.Context(), svc.ID))
+			w.record(svc, apron.ServiceDeleted, "", "")
+			return nil
+		},
+		"paused": func(w *world, svc *apron.Service, rev apron.Revision) []apron.RevisionID {
+			w.must(w.fleet.Park(w.Context(), rev))
+			w.record(svc, apron.ServicePaused, rev.ID, "")
+			return []apron.RevisionID{rev.ID}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.boot(fast(w.memory), nil)
+			svc, rev := w.serving("a")
+			_, next := w.serving("b")
+			for _, lost := range []apron.Revision{rev, next} {
+				w.must(w.memory.Remove(t.Context(), lost.ID))
+			}
+			e := fast(w.memory)
+			e.preparing = make(chan struct{})
+			w.boot(e, nil)
+			<-e.preparing
+			w.record(&svc, apron.ServiceOperationInProgress, "", rev.ID)
+			w.must(w.fleet.Withdraw(t.Context(), svc.ID))
+			kept := end(w, &svc, rev)
+			<-e.preparing
+			<-e.preparing // now it is the other one's turn
+			if _, n, _ := w.memory.Asked(rev.ID); n != 0 {
+				t.Errorf("%d instances run of a service that is %s", n, svc.Status)
+			}
+			w.engineHas(kept...)
+			<-e.preparing
+			w.engineHas(append(kept, next.ID)...)
+		})
+	}
+}
+
 // engineHas returns when the engine has these revisions and no others.
 func (w *world) engineHas(want ...apron.RevisionID) {
 	w.Helper()

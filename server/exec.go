@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -131,16 +132,24 @@ func quoteArgs(args []string) string {
 	return strings.Join(quoted, " ")
 }
 
-// pickInstance returns the instance of the service whose id begins with prefix; with an empty prefix
-// the first that is ready.
+// pickInstance returns the instance of the service whose id begins with prefix; with an empty prefix one
+// that is ready, rather of the revision that serves than of another, which is about to leave or to come.
 func (cp *controlPlane) pickInstance(ctx context.Context, service apron.ServiceID, prefix string) (apron.InstanceID, error) {
+	svc, err := cp.store.Service(ctx, service)
+	if err != nil {
+		return "", fmt.Errorf("read service: %w", err)
+	}
 	all, err := instancesOf(ctx, cp.engine, service)
 	if err != nil {
 		return "", err
 	}
 	var found []apron.InstanceID
 	for _, i := range all {
-		if strings.HasPrefix(string(i.ID), prefix) && (prefix != "" || i.State == apron.InstanceReady) {
+		switch {
+		case !strings.HasPrefix(string(i.ID), prefix) || prefix == "" && i.State != apron.InstanceReady:
+		case i.Revision == svc.Active:
+			found = slices.Insert(found, 0, i.ID)
+		default:
 			found = append(found, i.ID)
 		}
 	}

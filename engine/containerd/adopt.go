@@ -37,10 +37,18 @@ func (s *session) takeStock(ctx context.Context) (stock, error) {
 			continue // a build's
 		}
 		if err == nil && c.Labels[labelReserved] != "" {
-			if err := s.removeContainer(ctx, r.id); err != nil {
+			// One that runs has been taken out of the reserve and may be sent requests: its driver did not
+			// come to noting that.
+			started, err := s.revive(ctx, r)
+			if err == nil && !started { // whoever wants some in reserve asks again
+				err = s.removeContainer(ctx, r.id)
+			}
+			if err != nil {
 				return stock{}, err
 			}
-			continue // whoever wants some in reserve asks again
+			if !started {
+				continue
+			}
 		}
 		if err == nil && !s.net.addrs.claim(r.addr) {
 			err = fmt.Errorf("its address %s is not free", r.addr)
@@ -65,8 +73,8 @@ func (s *session) takeStock(ctx context.Context) (stock, error) {
 	return found, nil
 }
 
-// revive reports whether an instance's process runs. One that an earlier driver froze goes on; one that
-// it made and did not come to start is removed.
+// revive reports whether an instance's process runs. One that an earlier driver froze goes on, without the
+// commands it ran there; one that it made and did not come to start is removed.
 func (s *session) revive(ctx context.Context, r record) (alive bool, err error) {
 	_ = s.cgroups.freeze(groupOf(s.cfg.Dir, r.spec.Service, r.id), false) // without a group nothing is frozen
 	t, err := s.task(ctx, r.id)
@@ -80,7 +88,13 @@ func (s *session) revive(ctx context.Context, r record) (alive bool, err error) 
 	if status.Status == client.Created {
 		return false, s.removeTask(ctx, r.id)
 	}
-	return status.Status == client.Running, nil
+	if status.Status != client.Running {
+		return false, nil
+	}
+	if err := s.endCommands(ctx, t); err != nil {
+		s.cfg.Log.Warn("commands of an earlier driver may still run", "instance", r.id, "err", err)
+	}
+	return true, nil
 }
 
 // imageRevisions returns the revisions whose images are kept.

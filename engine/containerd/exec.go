@@ -10,10 +10,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/containerd/containerd/api/types/runc/options"
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/pkg/cio"
 	"github.com/containerd/errdefs"
+	"github.com/containerd/typeurl/v2"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"apron"
 	"apron/engine"
@@ -45,8 +48,11 @@ func (d *Driver) Exec(ctx context.Context, id apron.InstanceID, c engine.Command
 	defer cancel()
 	code, err := runExec(ctx, p, input, c)
 	if err != nil {
-		_, _ = p.Delete(clean, client.WithProcessKill) // the error that matters is the first one
-		return code, err
+		for { // the error that matters is the first one
+			if _, gone := p.Delete(clean, client.WithProcessKill); !away(gone) || pause(clean, retryEngine) != nil {
+				return code, err
+			}
+		}
 	}
 	if _, err := p.Delete(clean); err != nil && !errdefs.IsNotFound(err) {
 		return 0, fmt.Errorf("remove command: %w", err)
@@ -93,6 +99,51 @@ func execProcess(s *specs.Spec, c engine.Command) *specs.Process {
 	return &p
 }
 
+// fifoDir is where the pipes of commands are.
+func fifoDir(dir string) string { return filepath.Join(runDir(dir), "fifo") }
+
+// endCommands ends the commands that an earlier driver was running in an instance when it was killed: whoever
+// waited for them has been told that they are lost, and they would wait for input for as long as the instance
+// lives.
+func (s *session) endCommands(ctx context.Context, t client.Task) error {
+	processes, err := t.Pids(ctx)
+	if err != nil {
+		return fmt.Errorf("list commands: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, execEnd)
+	defer cancel()
+	var errs []error
+	for _, process := range processes {
+		var details options.ProcessDetails
+		if process.Info == nil || typeurl.UnmarshalTo(process.Info, &details) != nil || details.ExecID == "" {
+			continue // the application's
+		}
+		if err := endCommand(ctx, t, details.ExecID); err != nil && !errdefs.IsNotFound(err) {
+			errs = append(errs, fmt.Errorf("end command: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// endCommand is client.WithProcessKill for what another client made: that leaves alone a process whose number it
+// does not know.
+func endCommand(ctx context.Context, t client.Task, id string) error {
+	p, err := t.LoadProcess(ctx, id, nil)
+	if err != nil {
+		return err
+	}
+	ended, err := p.Wait(ctx)
+	if err != nil {
+		return err
+	}
+	if err := p.Kill(ctx, unix.SIGKILL); err != nil && !errdefs.IsNotFound(err) {
+		return err
+	}
+	<-ended // also when ctx is done
+	_, err = p.Delete(ctx)
+	return err
+}
+
 // streams connects a command's streams through pipes in a directory that a reboot empties.
 func (s *session) streams(in *input, c engine.Command) cio.Creator {
 	out, errs := c.Stdout, c.Stderr
@@ -102,7 +153,7 @@ func (s *session) streams(in *input, c engine.Command) cio.Creator {
 	if errs == nil {
 		errs = io.Discard
 	}
-	opts := []cio.Opt{cio.WithStreams(in, out, errs), cio.WithFIFODir(filepath.Join(runDir(s.cfg.Dir), "fifo"))}
+	opts := []cio.Opt{cio.WithStreams(in, out, errs), cio.WithFIFODir(fifoDir(s.cfg.Dir))}
 	if c.TTY {
 		opts = append(opts, cio.WithTerminal)
 	}

@@ -6,10 +6,14 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/containerd/containerd/v2/pkg/cio"
+	"github.com/containerd/errdefs"
 
 	"apron"
 	"apron/engine"
@@ -130,4 +134,50 @@ func testExecKilled(t *testing.T, r *rig, id apron.InstanceID) {
 	case <-time.After(30 * time.Second):
 		t.Fatal("Exec did not end with its context")
 	}
+}
+
+// TestCommandsEndWithTheirDriver leaves what a driver leaves that is killed while a command runs: the command,
+// which waits for input, and its pipes.
+func TestCommandsEndWithTheirDriver(t *testing.T) {
+	r := newRig(t)
+	w := enginetest.StartWatch(t, r.driver)
+	i := runOne(t, r.driver, w, enginetest.SpecOf(r.serveImage(t)))
+	c, err := r.client(t).LoadContainer(t.Context(), string(i.ID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	task, err := c.Task(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec, err := c.Spec(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := *spec.Process
+	command.Args = []string{"/app", "copy"}
+	input, end := io.Pipe()
+	defer end.Close()
+	pipes := filepath.Join("/run", r.bridge(t), "fifo")
+	p, err := task.Exec(t.Context(), "exec-left", &command, cio.NewCreator(cio.WithStreams(input, io.Discard, io.Discard), cio.WithFIFODir(pipes)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.IO().Cancel()
+	if err := p.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.driver.stop()
+	r.driver = startDriver(t, r.cfg)
+	w = enginetest.StartWatch(t, r.driver)
+	if again := w.Ready(t, i.Revision, 1)[0]; again.ID != i.ID || again.Restarts != 0 {
+		t.Errorf("the instance reads %+v, was %+v", again, i)
+	}
+	if status, err := p.Status(t.Context()); !errdefs.IsNotFound(err) {
+		t.Errorf("the command is %v, %v", status, err)
+	}
+	if left, err := os.ReadDir(pipes); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("pipes of commands are left: %v, %v", left, err)
+	}
+	r.noneLeft(t, w, i.Revision)
 }

@@ -18,3 +18,18 @@ func (d *Driver) InReserve() (n int) {
 	}
 	return n
 }
+
+// OccupySlots keeps instances from being made until release is called.
+func (d *Driver) OccupySlots() (release func()) {
+	d.mu.Lock()
+	slots := d.session.slots
+	d.mu.Unlock()
+	for range cap(slots) {
+		slots <- struct{}{}
+	}
+	return func() {
+		for range cap(slots) {
+			<-slots
+		}
+	}
+}

@@ -107,6 +107,9 @@ func (i *instance) run(ctx context.Context) {
 	cancel()
 	wait.Wait()
 	if ctx.Err() == nil {
+		if i.reserve == nil || i.reserve.taken() {
+			i.report(apron.InstanceStopping, nil)
+		}
 		i.removed = i.dismantle(ctx)
 	}
 }
@@ -142,6 +145,9 @@ func (i *instance) supervise(ctx context.Context) {
 // begin makes what is missing and starts the process. When it returns false the instance is reported
 // as failed, or ctx is done.
 func (i *instance) begin(ctx context.Context) bool {
+	if i.now.State != apron.InstanceStarting { // it is from now on, however long its turn takes to come
+		i.report(apron.InstanceStarting, nil)
+	}
 	for {
 		prepared := i.task != nil
 		err := i.tryBegin(ctx)
@@ -211,6 +217,8 @@ func (i *instance) live(ctx context.Context, adopted bool) (healthy time.Duratio
 	case adopted && !e.known && status == health.Starting && i.now.Restarts == 0:
 		f := failureOf(e, false, nil) // for the log: if the earlier driver did not get to starting it, nothing failed
 		i.now.Failure = &f
+	case adopted && !e.known && status == health.Starting: // as after a restart of the machine: it is nobody's crash
+		i.report(apron.InstanceStarting, i.autopsy(ctx, e))
 	default:
 		i.report(apron.InstanceFailed, i.autopsy(ctx, e))
 	}

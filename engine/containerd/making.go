@@ -2,6 +2,7 @@ package containerd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -79,15 +80,6 @@ func (i *instance) makeTask(ctx context.Context) (err error) {
 
 // make makes container and network of a new instance, side by side.
 func (i *instance) make(ctx context.Context) error {
-	spare, ok := i.takeSpare()
-	if !i.addr.IsValid() {
-		addr, err := i.s.net.addrs.take()
-		if err != nil {
-			return err
-		}
-		i.addr = addr
-	}
-	i.now.Addr = netip.AddrPortFrom(i.addr, i.spec.Port)
 	if i.tried { // and failed half-way
 		if err := i.s.removeContainer(ctx, i.id); err != nil {
 			return err
@@ -98,19 +90,26 @@ func (i *instance) make(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	spare, ok := i.takeSpare() // from here on it is nobody else's: settle is certain to be called
+	if !i.addr.IsValid() {
+		addr, err := i.s.net.addrs.take()
+		if err != nil {
+			return err
+		}
+		i.addr = addr
+	}
+	i.now.Addr = netip.AddrPortFrom(i.addr, i.spec.Port)
 	i.ids = i.s.ids(i.spec, i.addr, user)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		return i.s.createContainer(ctx, img, i.id, i.spec, place{i.addr, i.ids}, i.reserve != nil)
 	})
 	g.Go(func() error {
-		if err := writeNames(i.s.cfg.Dir, i.id, i.addr); err != nil {
-			return err
-		}
+		err := writeNames(i.s.cfg.Dir, i.id, i.addr) // first: to renew, a network that is there means that these are too
 		if ok {
-			return i.s.net.settle(spare, i.id, i.ids)
+			return errors.Join(err, i.s.net.settle(spare, i.id, i.ids))
 		}
-		return i.s.net.connect(i.id, i.addr, i.ids)
+		return errors.Join(err, i.s.net.connect(i.id, i.addr, i.ids))
 	})
 	if err := g.Wait(); err != nil {
 		return err

@@ -54,13 +54,13 @@ func (n *network) join(made namespaces, name string, addr netip.Addr, up bool) e
 	if err := n.pin(link, addr); err != nil {
 		return fmt.Errorf("pin address: %w", err)
 	}
-	if up {
+	if err := configureInside(ns, addr, n.state.Subnet); err != nil {
+		return fmt.Errorf("configure network: %w", err)
+	}
+	if up { // last: see connected
 		if err := netlink.LinkSetUp(link); err != nil {
 			return fmt.Errorf("bring up link: %w", err)
 		}
-	}
-	if err := configureInside(ns, addr, n.state.Subnet); err != nil {
-		return fmt.Errorf("configure network: %w", err)
 	}
 	return nil
 }
@@ -130,9 +130,11 @@ func (n *network) disconnect(id apron.InstanceID) error {
 	return errors.Join(removeNetns(netnsPath(n.dir, id)), removeNetns(usernsPath(n.dir, id)))
 }
 
-// connected reports whether an instance's namespaces and link are there.
+// connected reports whether an instance's namespaces and link are there, and nothing of them is half made: a
+// driver that is killed over making them has not brought up the link.
 func (n *network) connected(id apron.InstanceID, ids idMap) bool {
-	if _, err := netlink.LinkByName(linkName(id)); err != nil {
+	link, err := netlink.LinkByName(linkName(id))
+	if err != nil || link.Attrs().Flags&net.FlagUp == 0 {
 		return false
 	}
 	return bound(netnsPath(n.dir, id)) && (!ids.mapped() || bound(usernsPath(n.dir, id)))

@@ -141,7 +141,7 @@ func TestShimMayDie(t *testing.T) {
 	pid := r.pid(t, i.ID)
 	kill(t, parentOf(t, pid))
 	mustGet(t, restarted(t, w, i.ID), "/")
-	wantReason(t, w, i.ID, "its runtime was killed from outside")
+	wantReason(t, w, i.ID, apron.InstanceFailed, "its runtime was killed from outside")
 	if runs(pid) {
 		t.Error("the process of the dead shim still runs")
 	}
@@ -149,11 +149,11 @@ func TestShimMayDie(t *testing.T) {
 }
 
 // wantReason fails unless the instance has failed once, for the reason.
-func wantReason(t *testing.T, w *enginetest.Watcher, id apron.InstanceID, want string) {
+func wantReason(t *testing.T, w *enginetest.Watcher, id apron.InstanceID, state apron.InstanceState, want string) {
 	t.Helper()
 	var reasons []string
 	for _, was := range w.History(id) {
-		if was.State == apron.InstanceFailed && was.Failure != nil {
+		if was.State == state && was.Failure != nil && was.Failure.Exited {
 			reasons = append(reasons, was.Failure.Summary())
 		}
 	}
@@ -236,7 +236,12 @@ func TestEngineAndShimsMayDie(t *testing.T) {
 	}
 	die()
 	die() // of one that was restarted before it is known that it had been started
-	wantReason(t, w, i.ID, "the machine was restarted, or its runtime was killed from outside, while nobody watched")
+	wantReason(t, w, i.ID, apron.InstanceStarting, "the machine was restarted, or its runtime was killed from outside, while nobody watched")
+	for _, was := range w.History(i.ID) {
+		if was.State == apron.InstanceFailed {
+			t.Errorf("it is reported as failed, so that requests do not wait for it: %+v", was)
+		}
+	}
 	r.noneLeft(t, w, spec.Revision)
 }
 
@@ -417,6 +422,11 @@ func TestOrphansAreRemoved(t *testing.T) {
 		}
 	}
 
+	bundle := filepath.Join("/run", r.bridge(t), "state/io.containerd.runtime.v2.task/apron", "."+orphan)
+	if err := os.MkdirAll(filepath.Join(bundle, "some"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+
 	r.driver = startDriver(t, r.cfg)
 	w = enginetest.StartWatch(t, r.driver)
 	if again := w.Ready(t, spec.Revision, 1)[0]; again.ID != i.ID || again.Restarts != 0 {
@@ -449,4 +459,83 @@ func TestOrphansAreRemoved(t *testing.T) {
 	if slices.Contains(ids, "pull") || !slices.Contains(ids, "build") {
 		t.Errorf("leases are %v, want the build's and not the pull's", ids)
 	}
+}
+
+// TestSpareNetworkIsNotLost fails to start an instance for want of its image: the network that was at hand for
+// it is still at hand for others, or is removed with the driver.
+func TestSpareNetworkIsNotLost(t *testing.T) {
+	r := newRig(t)
+	w := enginetest.StartWatch(t, r.driver)
+	spec := enginetest.SpecOf(r.serveImage(t))
+	if err := r.driver.Prepare(t.Context(), spec); err != nil {
+		t.Fatal(err)
+	}
+	spares := func() []string {
+		found, err := filepath.Glob(filepath.Join(r.dir, "run/spare/*.net"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found
+	}
+	for deadline := time.Now().Add(30 * time.Second); len(spares()) < 2; { // of which one may be on its way still
+		if time.Now().After(deadline) {
+			t.Fatal("no network was made in advance")
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	if err := r.client(t).ImageService().Delete(t.Context(), "apron/"+string(spec.Revision)); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.driver.Scale(t.Context(), spec, 1); err != nil {
+		t.Fatal(err)
+	}
+	w.Failed(t, spec.Revision, apron.InstanceFailed, func(f apron.Failure) bool { return strings.Contains(f.Start, "find image") })
+	r.noneLeft(t, w, spec.Revision)
+	r.driver.stop()
+	if left := spares(); len(left) != 0 {
+		t.Errorf("networks that nobody has are left: %q", left)
+	}
+}
+
+// TestStartingWaitsForItsTurn restarts an instance while as many are being made as may be: it is on its way
+// all the same, and requests are to wait for it.
+func TestStartingWaitsForItsTurn(t *testing.T) {
+	r := newRig(t)
+	w := enginetest.StartWatch(t, r.driver)
+	spec := enginetest.SpecOf(r.serveImage(t))
+	i := runOne(t, r.driver, w, spec)
+	release := r.driver.OccupySlots()
+	kill(t, r.pid(t, i.ID))
+	w.Until(t, "the instance to be on its way", func(all []apron.Instance) bool {
+		return all[0].State == apron.InstanceStarting && all[0].Restarts == 1
+	})
+	release()
+	mustGet(t, restarted(t, w, i.ID), "/")
+	r.noneLeft(t, w, spec.Revision)
+}
+
+// TestHalfMadeNetwork leaves what a driver leaves that is killed over connecting an instance, whose container it
+// has made already: a link with the instance's name that is not up yet, and nothing of the process.
+func TestHalfMadeNetwork(t *testing.T) {
+	r := newRig(t)
+	w := enginetest.StartWatch(t, r.driver)
+	spec := enginetest.SpecOf(r.serveImage(t))
+	i := runOne(t, r.driver, w, spec)
+	r.driver.stop()
+	kill(t, r.pid(t, i.ID))
+	link, err := netlink.LinkByName("apr" + string(i.ID[:12]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := netlink.LinkSetDown(link); err != nil {
+		t.Fatal(err)
+	}
+	r.driver = startDriver(t, r.cfg)
+	w = enginetest.StartWatch(t, r.driver)
+	again := w.Ready(t, spec.Revision, 1)[0]
+	if again.ID != i.ID {
+		t.Errorf("instance %s is ready, want %s", again.ID, i.ID)
+	}
+	mustGet(t, again, "/")
+	r.noneLeft(t, w, spec.Revision)
 }

@@ -239,3 +239,29 @@ func TestProcessThatWasNotStarted(t *testing.T) {
 	}
 	r.noneLeft(t, w, spec.Revision)
 }
+
+// TestReserveThatServes leaves what a driver leaves that dies after it has started an instance of the reserve
+// and before it has noted that: the instance may have requests, and the next driver must not remove it.
+func TestReserveThatServes(t *testing.T) {
+	r := newRig(t)
+	w := enginetest.StartWatch(t, r.driver)
+	spec := enginetest.SpecOf(r.serveImage(t))
+	cl := r.client(t)
+	first := runOne(t, r.driver, w, spec)
+	r.driver.stop()
+	c, err := cl.LoadContainer(t.Context(), string(first.ID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.SetLabels(t.Context(), map[string]string{"apron.reserved": "yes", "apron.ready": ""}); err != nil {
+		t.Fatal(err)
+	}
+	pid := r.pid(t, first.ID)
+	r.driver = startDriver(t, r.cfg)
+	w = enginetest.StartWatch(t, r.driver)
+	if i := w.Ready(t, spec.Revision, 1)[0]; i.ID != first.ID || r.pid(t, i.ID) != pid {
+		t.Errorf("instance %s is ready, want %s and its process %d", i.ID, first.ID, pid)
+	}
+	mustGet(t, first, "/")
+	r.noneLeft(t, w, spec.Revision)
+}

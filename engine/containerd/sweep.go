@@ -22,7 +22,7 @@ var instanceName = regexp.MustCompile(`^[0-9a-f]{32}$`)
 
 // sweep removes what a crash, of whichever part, left of instances that are not known: processes and
 // control groups, links, namespaces, name files, logs, root file systems, and the leases of pulls that
-// will not go on. What is not of this data directory's instances it leaves alone. It goes on after an
+// will not go on; and the pipes of commands, which nobody waits for any more. What is not of this data directory's instances it leaves alone. It goes on after an
 // error.
 func (s *session) sweep(ctx context.Context, known map[apron.InstanceID]bool) error {
 	return errors.Join(
@@ -32,6 +32,7 @@ func (s *session) sweep(ctx context.Context, known map[apron.InstanceID]bool) er
 		s.sweepLinks(known),
 		s.sweepSpares(),
 		s.sweepFiles(known),
+		os.RemoveAll(fifoDir(s.cfg.Dir)),
 		s.sweepSnapshots(ctx, known),
 		s.sweepLeases(ctx),
 	)
@@ -61,7 +62,8 @@ func (s *session) sweepGroups(ctx context.Context, known map[apron.InstanceID]bo
 	return errors.Join(errs...)
 }
 
-// sweepBundles removes what shims of unknown instances have left.
+// sweepBundles removes what shims of unknown instances have left, and bundles that an engine was killed
+// over removing: it gives them a hidden name first, and never looks at those again.
 func (s *session) sweepBundles(ctx context.Context, known map[apron.InstanceID]bool) error {
 	entries, err := os.ReadDir(s.bundleDir())
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -69,7 +71,12 @@ func (s *session) sweepBundles(ctx context.Context, known map[apron.InstanceID]b
 	}
 	var errs []error
 	for _, e := range entries {
-		if id := apron.InstanceID(e.Name()); instanceName.MatchString(e.Name()) && !known[id] {
+		name, hidden := strings.CutPrefix(e.Name(), ".")
+		switch id := apron.InstanceID(name); {
+		case !instanceName.MatchString(name):
+		case hidden:
+			errs = append(errs, os.RemoveAll(filepath.Join(s.bundleDir(), e.Name())))
+		case !known[id]:
 			errs = append(errs, s.clearTask(ctx, id))
 		}
 	}

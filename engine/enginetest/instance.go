@@ -103,14 +103,20 @@ func (i *instance) live(ctx context.Context, now *apron.Instance) (apron.Failure
 			i.judge(&current, r)
 		})
 	}()
-	failure, err := i.process(ctx, sock, probed)
+	failure, err := i.process(ctx, sock, probed, func() {
+		stopProbing()
+		<-probed
+		now.State, now.Failure = apron.InstanceStopping, nil
+		i.roster.Set(*now)
+	})
 	stopProbing()
 	<-probed
 	return failure, err
 }
 
-// process serves as the behaviour says until something ends it; the prober does by closing probed.
-func (i *instance) process(ctx context.Context, sock *os.File, probed <-chan struct{}) (f apron.Failure, err error) {
+// process serves as the behaviour says until something ends it; the prober does by closing probed. It calls
+// leave before it lets go of requests because ctx is done.
+func (i *instance) process(ctx context.Context, sock *os.File, probed <-chan struct{}, leave func()) (f apron.Failure, err error) {
 	boot := time.NewTimer(i.behaviour.Boot)
 	defer boot.Stop()
 	listening := boot.C
@@ -119,6 +125,7 @@ func (i *instance) process(ctx context.Context, sock *os.File, probed <-chan str
 	for {
 		select {
 		case <-ctx.Done():
+			leave()
 			return apron.Failure{}, nil
 		case code := <-i.crashed:
 			return i.exit(code), nil

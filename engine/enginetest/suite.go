@@ -65,6 +65,7 @@ func Run(t *testing.T, newEngine func(t *testing.T) (engine.Engine, Harness)) {
 		"RefusesMissingImage":  testRefusesMissingImage,
 		"ScalesUpAndDown":      testScalesUpAndDown,
 		"StartsWhileOneLeaves": testStartsWhileOneLeaves,
+		"StoppingIsNotReady":   testStoppingIsNotReady,
 		"RemoveLeavesNothing":  testRemoveLeavesNothing,
 		"Idempotent":           testIdempotent,
 		"KeepsRevisionsApart":  testKeepsRevisionsApart,

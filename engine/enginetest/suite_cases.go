@@ -184,6 +184,25 @@ func testStartsWhileOneLeaves(t *testing.T, e engine.Engine, h Harness) {
 	remove(t, e, spec)
 }
 
+// Whoever asks again for what was given up must not take the instance that leaves for the one that comes.
+func testStoppingIsNotReady(t *testing.T, e engine.Engine, h Harness) {
+	w, spec := StartWatch(t, e), SpecOf(h.Serve)
+	prepare(t, e, spec)
+	scale(t, e, spec, 1)
+	id := w.Ready(t, spec.Revision, 1)[0].ID
+	scale(t, e, spec, 0)
+	w.Ready(t, spec.Revision, 0)
+	var states []apron.InstanceState
+	for _, i := range w.History(id) {
+		states = append(states, i.State)
+	}
+	want := []apron.InstanceState{apron.InstanceReady, apron.InstanceStopping, apron.InstanceGone}
+	if at := slices.Index(states, apron.InstanceReady); !slices.Equal(states[at:], want) {
+		t.Errorf("the instance was reported as %s, want %s in the end", states, want)
+	}
+	remove(t, e, spec)
+}
+
 func testRemoveLeavesNothing(t *testing.T, e engine.Engine, h Harness) {
 	w, spec := StartWatch(t, e), SpecOf(h.Serve)
 	prepare(t, e, spec)
