@@ -383,6 +383,41 @@ func TestPHP(t *testing.T) {
 	}
 }
 
+// TestBundlerCache: what Bundler has downloaded is there for the service's next build.
+func TestBundlerCache(t *testing.T) {
+	r := needRig(t)
+	p := plan(t, "ruby31", map[string]string{
+		"Gemfile":           "source 'file:///app/gems'\ngem 'hola'\n",
+		"hola/hola.gemspec": "Gem::Specification.new { |s| s.name = 'hola'; s.version = '1.0.0'; s.summary = 'x'; s.authors = ['x']; s.files = ['hola.rb'] }",
+		"hola/hola.rb":      "",
+	})
+	const cached = "ls ~/.bundle/cache/gems/*/hola-1.0.0.gem"
+	p.PreBuild = []string{"mkdir -p gems/gems && (cd hola && gem build hola.gemspec -o ../gems/gems/hola-1.0.0.gem) && gem generate_index -d gems"}
+	install := []string{"bundle config set --local path vendor", "bundle install", cached}
+	p.Build, p.Command = install, "ruby -e sleep"
+	r.build(t, p)
+	p.Build, p.Revision = append([]string{cached}, install...), apron.RevisionID(id())
+	r.build(t, p)
+}
+
+// TestComposerCache: as TestBundlerCache, for an image without /etc/xdg, too.
+func TestComposerCache(t *testing.T) {
+	r := needRig(t)
+	p := plan(t, "php81", map[string]string{
+		"hola/composer.json": `{"name": "acme/hola"}`,
+		"packages.json": `{"packages": {"acme/hola": {"1.0.0": {"name": "acme/hola", "version": "1.0.0",
+			"dist": {"type": "zip", "url": "file:///app/hola.zip"}}}}}`,
+		"composer.json": `{"repositories": [{"type": "composer", "url": "file:///app"}, {"packagist.org": false}], "require": {"acme/hola": "*"}}`,
+	})
+	const cached = "ls ~/.cache/composer/files/acme/hola/*.zip"
+	p.PreBuild = []string{`php -r '$z = new ZipArchive; $z->open("hola.zip", ZipArchive::CREATE); $z->addFile("hola/composer.json", "composer.json");'`}
+	install := []string{"rm -rf /etc/xdg", "composer install", cached}
+	p.Build, p.Command = install, "php -S 0.0.0.0:$PORT"
+	r.build(t, p)
+	p.Build, p.Revision = append([]string{cached}, install...), apron.RevisionID(id())
+	r.build(t, p)
+}
+
 // TestSameAgain: nothing changed gives the same image. The name a build gives it goes once the engine
 // keeps the image itself.
 func TestSameAgain(t *testing.T) {
