@@ -55,10 +55,7 @@ func (d *deployer) resolve(ctx context.Context, op apron.Operation) error {
 	if err != nil {
 		return err
 	}
-	again := op.Attempt > 1 // and all this was said before
-	if !again {
-		d.tellStart(op, svc, rev)
-	}
+	d.tellStart(op, svc, rev)
 	image := rev.Config.Source.Image
 	if image != nil && len(image.Run.Secrets) > 0 {
 		return noSecrets()
@@ -66,10 +63,8 @@ func (d *deployer) resolve(ctx context.Context, op apron.Operation) error {
 	if image == nil || !rev.Image.IsZero() {
 		return nil
 	}
-	if !again {
-		d.events(op, fmt.Sprintf("Pulling image %s from ECR repository.", image.Identifier))
-		d.detail(op, "Starting to pull your application image.")
-	}
+	d.events(op, fmt.Sprintf("Pulling image %s from ECR repository.", image.Identifier))
+	d.detail(op, "Starting to pull your application image.")
 	resolved, err := d.Images.Resolve(ctx, svc.Scope, image.Identifier)
 	if err != nil {
 		return fmt.Errorf("resolve image %s: %w", image.Identifier, d.passing(op, err))
