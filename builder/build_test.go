@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -208,6 +209,29 @@ func TestFullDisk(t *testing.T) {
 	_, err := b.Build(t.Context(), p, func(string) {})
 	if apron.KindOf(err) != apron.Invalid || !strings.Contains(err.Error(), "filled the disk") {
 		t.Errorf("a build that fills the disk ended with %v", err)
+	}
+}
+
+// TestFullDiskIsOnesOwn: what one build writes fails no other that is under way.
+func TestFullDiskIsOnesOwn(t *testing.T) {
+	r := needRig(t)
+	cfg := r.config()
+	cfg.MaxDiskBytes = 300 << 20
+	b := r.another(t, cfg)
+	files := map[string]string{"server.js": nodeServer}
+	r.build(t, plan(t, "nodejs18", files)) // the base image, which is larger than that
+	fills, sleeps := plan(t, "nodejs18", files), plan(t, "nodejs18", files)
+	fills.Build = []string{"while true; do dd if=/dev/zero of=big bs=1M count=8 oflag=append conv=notrunc status=none; sleep 0.02; done"}
+	sleeps.Build = []string{"sleep 20"} // longer than that takes to fill the disk
+	var filled error
+	var end sync.WaitGroup
+	end.Go(func() { _, filled = b.Build(t.Context(), fills, func(string) {}) })
+	if _, err := b.Build(t.Context(), sleeps, func(string) {}); err != nil {
+		t.Errorf("a build beside one that fills the disk ended with %v", err)
+	}
+	end.Wait()
+	if apron.KindOf(filled) != apron.Invalid || !strings.Contains(filled.Error(), "filled the disk") {
+		t.Errorf("a build that fills the disk ended with %v", filled)
 	}
 }
 
