@@ -57,6 +57,9 @@ type Failure struct {
 // MaxFailureLog is how many log lines a Failure carries at most.
 const MaxFailureLog = 50
 
+// stopped is App Runner's line, two spaces and all.
+const stopped = "Your application stopped or failed to start. See logs for more information.  Container exit code: %d"
+
 // Summary returns one line that says what happened, without the log lines.
 func (f Failure) Summary() string {
 	switch {
@@ -67,9 +70,9 @@ func (f Failure) Summary() string {
 	case f.OOM:
 		return "The instance ran out of memory and was ended. Container exit code: " + fmt.Sprint(f.ExitCode)
 	case f.Exited && f.Signal != "":
-		return fmt.Sprintf("Your application stopped or failed to start. Container exit code: %d (%s)", f.ExitCode, f.Signal)
+		return fmt.Sprintf(stopped+" (%s)", f.ExitCode, f.Signal)
 	case f.Exited:
-		return fmt.Sprintf("Your application stopped or failed to start. Container exit code: %d", f.ExitCode)
+		return fmt.Sprintf(stopped, f.ExitCode)
 	case f.Probe != "":
 		return "Health check failed: " + f.Probe
 	default:
@@ -77,10 +80,10 @@ func (f Failure) Summary() string {
 	}
 }
 
-// Detail returns Summary followed by the last log lines, for event logs and operation records.
+// Detail returns Summary and, on lines of their own, the last log lines, for event logs and operation records.
 func (f Failure) Detail() string {
 	if len(f.Log) == 0 {
-		return f.Summary() + " The instance wrote no log lines."
+		return f.Summary() + "\nThe instance wrote no log lines."
 	}
-	return f.Summary() + " Last log lines:\n" + strings.Join(f.Log, "\n")
+	return f.Summary() + "\nLast log lines:\n" + strings.Join(f.Log, "\n")
 }

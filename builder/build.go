@@ -33,13 +33,35 @@ func (b *Builder) Build(ctx context.Context, p Plan, log func(line string)) (Res
 	if err := checkSource(&p); err != nil {
 		return Result{}, err
 	}
+	result, suspect, err := b.attempt(ctx, p, log, together)
+	if suspect {
+		log("[Build] The builds under way have filled the disk together. This one begins again, without others beside it.")
+		result, _, err = b.attempt(ctx, p, log, alone)
+	}
+	return result, err
+}
+
+// attempt builds once its turn has come. suspect: it was ended because the disk was filled, which may have
+// been another's doing.
+func (b *Builder) attempt(ctx context.Context, p Plan, log func(line string), turn int64) (result Result, suspect bool, err error) {
+	if !b.turns.TryAcquire(turn) {
+		log("[Build] Waiting for other builds.")
+		if err := b.turns.Acquire(ctx, turn); err != nil {
+			return Result{}, false, fmt.Errorf("wait for other builds: %w", context.Cause(ctx))
+		}
+	}
+	defer b.turns.Release(turn)
+	others := b.company.join()
+	defer b.company.leave()
 	ctx, unwatch := b.watchDisk(ctx)
 	defer unwatch()
 	defer b.sweep(context.WithoutCancel(ctx))
 	if strings.EqualFold(p.Runtime, RuntimeDocker) {
-		return b.buildDockerfile(ctx, p, log)
+		result, err = b.buildDockerfile(ctx, p, log)
+	} else {
+		result, err = b.buildManaged(ctx, p, log)
 	}
-	return b.buildManaged(ctx, p, log)
+	return result, errors.Is(err, errFilled) && others(), err
 }
 
 // checkSource makes the source directory a clean path below the repository, and refuses one that is

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -211,6 +212,29 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
+// TestFullDiskIsOnesOwn: what one build writes fails no other that is under way.
+func TestFullDiskIsOnesOwn(t *testing.T) {
+	r := needRig(t)
+	cfg := r.config()
+	cfg.MaxDiskBytes = 300 << 20
+	b := r.another(t, cfg)
+	files := map[string]string{"server.js": nodeServer}
+	r.build(t, plan(t, "nodejs18", files)) // the base image, which is larger than that
+	fills, sleeps := plan(t, "nodejs18", files), plan(t, "nodejs18", files)
+	fills.Build = []string{"while true; do dd if=/dev/zero of=big bs=1M count=8 oflag=append conv=notrunc status=none; sleep 0.02; done"}
+	sleeps.Build = []string{"sleep 20"} // longer than that takes to fill the disk
+	var filled error
+	var end sync.WaitGroup
+	end.Go(func() { _, filled = b.Build(t.Context(), fills, func(string) {}) })
+	if _, err := b.Build(t.Context(), sleeps, func(string) {}); err != nil {
+		t.Errorf("a build beside one that fills the disk ended with %v", err)
+	}
+	end.Wait()
+	if apron.KindOf(filled) != apron.Invalid || !strings.Contains(filled.Error(), "filled the disk") {
+		t.Errorf("a build that fills the disk ended with %v", filled)
+	}
+}
+
 // TestNoEgress: with the network switched off, a build reaches nothing at all.
 func TestNoEgress(t *testing.T) {
 	r := needRig(t)
@@ -381,6 +405,41 @@ func TestPHP(t *testing.T) {
 	if got := r.serve(t, p, result.Image, "/"); got != "php true" {
 		t.Errorf("answered %q", got)
 	}
+}
+
+// TestBundlerCache: what Bundler has downloaded is there for the service's next build.
+func TestBundlerCache(t *testing.T) {
+	r := needRig(t)
+	p := plan(t, "ruby31", map[string]string{
+		"Gemfile":           "source 'file:///app/gems'\ngem 'hola'\n",
+		"hola/hola.gemspec": "Gem::Specification.new { |s| s.name = 'hola'; s.version = '1.0.0'; s.summary = 'x'; s.authors = ['x']; s.files = ['hola.rb'] }",
+		"hola/hola.rb":      "",
+	})
+	const cached = "ls ~/.bundle/cache/gems/*/hola-1.0.0.gem"
+	p.PreBuild = []string{"mkdir -p gems/gems && (cd hola && gem build hola.gemspec -o ../gems/gems/hola-1.0.0.gem) && gem generate_index -d gems"}
+	install := []string{"bundle config set --local path vendor", "bundle install", cached}
+	p.Build, p.Command = install, "ruby -e sleep"
+	r.build(t, p)
+	p.Build, p.Revision = append([]string{cached}, install...), apron.RevisionID(id())
+	r.build(t, p)
+}
+
+// TestComposerCache: as TestBundlerCache, for an image without /etc/xdg, too.
+func TestComposerCache(t *testing.T) {
+	r := needRig(t)
+	p := plan(t, "php81", map[string]string{
+		"hola/composer.json": `{"name": "acme/hola"}`,
+		"packages.json": `{"packages": {"acme/hola": {"1.0.0": {"name": "acme/hola", "version": "1.0.0",
+			"dist": {"type": "zip", "url": "file:///app/hola.zip"}}}}}`,
+		"composer.json": `{"repositories": [{"type": "composer", "url": "file:///app"}, {"packagist.org": false}], "require": {"acme/hola": "*"}}`,
+	})
+	const cached = "ls ~/.cache/composer/files/acme/hola/*.zip"
+	p.PreBuild = []string{`php -r '$z = new ZipArchive; $z->open("hola.zip", ZipArchive::CREATE); $z->addFile("hola/composer.json", "composer.json");'`}
+	install := []string{"rm -rf /etc/xdg", "composer install", cached}
+	p.Build, p.Command = install, "php -S 0.0.0.0:$PORT"
+	r.build(t, p)
+	p.Build, p.Revision = append([]string{cached}, install...), apron.RevisionID(id())
+	r.build(t, p)
 }
 
 // TestSameAgain: nothing changed gives the same image. The name a build gives it goes once the engine

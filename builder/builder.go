@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"apron"
 )
 
@@ -58,6 +60,8 @@ type Builder struct {
 	sealing []byte        // key of seal
 	making  chan struct{} // capacity 1: held while a base image is looked for or made
 
+	turns     *semaphore.Weighted // of builds, see together and alone
+	company   company
 	unreached *unreached      // official images
 	alive     context.Context //nolint:containedctx // done at Close, which ends looks
 	end       context.CancelFunc
@@ -83,7 +87,7 @@ func New(c Config) (*Builder, error) {
 		packages = filepath.Join(c.Dir, "packages")
 	}
 	b := &Builder{
-		cfg: c, making: make(chan struct{}, 1), unreached: openUnreached(filepath.Join(c.Dir, "unreached.json")),
+		cfg: c, making: make(chan struct{}, 1), turns: semaphore.NewWeighted(alone), unreached: openUnreached(filepath.Join(c.Dir, "unreached.json")),
 		debian: newDebian(filepath.Join(c.Dir, "apt"), packages),
 	}
 	b.alive, b.end = context.WithCancel(context.Background())

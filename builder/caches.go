@@ -25,9 +25,11 @@ func cacheMounts(l language, command string) []cacheMount {
 		}
 		return []cacheMount{{kind: "maven", dir: "/root/.m2/repository"}, {kind: "gradle", dir: "/root/.gradle"}}
 	case langRuby:
-		return []cacheMount{{kind: "bundler", dir: "/root/.bundle/cache"}}
+		// By itself Bundler keeps the gems' files where it installs them.
+		return []cacheMount{{kind: "bundler", dir: "/root/.bundle/cache", env: Variable{"BUNDLE_GLOBAL_GEM_CACHE", "true"}}}
 	case langPHP:
-		return []cacheMount{{kind: "composer", dir: "/root/.cache/composer"}}
+		// By itself Composer takes /root/.composer/cache in an image without /etc/xdg.
+		return []cacheMount{{kind: "composer", dir: "/root/.cache/composer", env: Variable{"COMPOSER_CACHE_DIR", "/root/.cache/composer"}}}
 	case langDotnet:
 		return []cacheMount{{kind: "nuget", dir: "/root/.nuget/packages"}}
 	default:

@@ -106,6 +106,7 @@ func (t *tree) unpack(ctx context.Context, file string, pick func(h *tar.Header,
 	}
 	if err != nil {
 		cancel()
+		_ = out.Close() // or a process that dpkg-deb has started would go on trying to write, and be waited for
 	}
 	if waited := cmd.Wait(); err == nil && waited != nil {
 		err = fmt.Errorf("%w: %s", waited, lastLine(errs.String()))

@@ -35,6 +35,8 @@ type cacheMount struct {
 	// seed is a command whose results in dir a new cache begins with; it runs once for all services.
 	// Empty: a new cache is empty.
 	seed string
+	// env has the package manager keep its downloads in dir. Without a name: it does by itself.
+	env Variable
 }
 
 // states returns what to build: the image, and what must succeed besides and is thrown away, or nil.
@@ -155,6 +157,9 @@ func (g *graph) commands(s llb.State, phase string, lines []string, first, all i
 		}
 		for _, c := range g.caches {
 			options = append(options, g.mount(c))
+			if c.env.Name != "" {
+				options = append(options, llb.AddEnv(c.env.Name, c.env.Value))
+			}
 		}
 		if g.offline {
 			options = append(options, llb.Network(pb.NetMode_NONE))

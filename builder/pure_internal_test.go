@@ -5,6 +5,9 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -328,5 +331,52 @@ func TestOutlived(t *testing.T) {
 	want := []string{builtName(service, old), builtName(service, strings.Repeat("d", 32)), "apron.build/fetched:1", "apron.build/base/go:1-run-a"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestLastCause(t *testing.T) {
+	err := errors.New(`failed to solve: failed to compute cache key: failed to calculate checksum of ref khh9p::fvk0i: "/missing": not found`)
+	if got, want := lastCause(err), `"/missing": not found`; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestUnpackEnds: a package that is not wanted any more is not waited for, though dpkg-deb and what it has
+// started would go on writing.
+func TestUnpackEnds(t *testing.T) {
+	if _, err := exec.LookPath("dpkg-deb"); err != nil {
+		t.Skip("there is no dpkg-deb")
+	}
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"DEBIAN/control": "Package: large\nVersion: 1\nArchitecture: all\nMaintainer: x <x@example.com>\nDescription: x\n",
+		"usr/large":      strings.Repeat("x", 16<<20),
+	} {
+		name = filepath.Join(dir, "large", name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	deb := filepath.Join(dir, "large.deb")
+	if out, err := exec.CommandContext(t.Context(), "dpkg-deb", "--build", filepath.Join(dir, "large"), deb).CombinedOutput(); err != nil {
+		t.Fatalf("make a package: %v\n%s", err, out)
+	}
+	enough := errors.New("enough")
+	ended := make(chan error, 1)
+	go func() {
+		ended <- newTree(io.Discard).unpack(t.Context(), deb, func(h *tar.Header, _ io.Reader) (bool, error) {
+			if h.Name == "usr/large" {
+				return false, enough
+			}
+			return false, nil
+		})
+	}()
+	select {
+	case err := <-ended:
+		if !errors.Is(err, enough) {
+			t.Errorf("unpacking ended with %v, want %v", err, enough)
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("unpacking does not end")
 	}
 }

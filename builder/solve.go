@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/moby/buildkit/client"
@@ -125,9 +126,12 @@ func away(err error) bool {
 	return code == codes.Unavailable || code == codes.Canceled || errors.Is(err, context.Canceled)
 }
 
+// byTheWay is what BuildKit says before the cause: nothing that the user knows or can look at.
+var byTheWay = regexp.MustCompile(`failed to (solve|compute cache key|calculate checksum of ref \S+): `)
+
 // lastCause returns what an error says without the steps it came by.
 func lastCause(err error) string {
-	text := strings.TrimPrefix(err.Error(), "failed to solve: ")
+	text := byTheWay.ReplaceAllString(err.Error(), "")
 	return text[:min(len(text), 500)]
 }
 

@@ -174,7 +174,7 @@ func (d *deployer) compile(
 	}
 	result, err := d.Builder.Build(ctx, plan, func(line string) { d.output(op, line) })
 	if err != nil {
-		return builder.Result{}, fmt.Errorf("build source code: %w", err)
+		return builder.Result{}, fmt.Errorf("build source code: %w", d.passing(op, err))
 	}
 	for _, w := range result.Warnings {
 		d.detail(op, w)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,6 +27,7 @@ type code struct {
 	mu    sync.Mutex     // guards the fields below
 	plans []builder.Plan // of the builds so far
 	token string         // that connections have
+	away  error          // what Build answers, if set
 }
 
 // withCode makes the world's control plane build from source code, and a repository with a service in
@@ -122,6 +124,9 @@ func (c *code) Build(_ context.Context, plan builder.Plan, log func(string)) (bu
 	defer c.mu.Unlock()
 	c.plans = append(c.plans, plan)
 	log("[Build] > " + strings.Join(plan.Build, " && "))
+	if c.away != nil {
+		return builder.Result{}, fmt.Errorf("fetch image: %w", c.away)
+	}
 	answer, err := os.ReadFile(filepath.Join(plan.Dir, plan.SourceDirectory, "answer"))
 	if err != nil {
 		return builder.Result{}, apron.Faultf(apron.Invalid, "Failed to build your application source code. Reason: Failed to execute 'build' command.")

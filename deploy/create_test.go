@@ -124,7 +124,7 @@ func TestCreateFails(t *testing.T) {
 	}{
 		"no such image":      {absent: true, want: "Image web:1 does not exist."},
 		"cannot be pulled":   {image: enginetest.Behaviour{Absent: "exec format error"}, want: "exec format error"},
-		"exits":              {image: exits(), want: "Container exit code: 3 Last log lines:\ncannot go on"},
+		"exits":              {image: exits(), want: "See logs for more information.  Container exit code: 3\nLast log lines:\ncannot go on"},
 		"never listens":      {image: enginetest.Behaviour{Silent: true}, want: "Health check failed on protocol `TCP` [Port: '8080'] for 5s."},
 		"registry is broken": {image: enginetest.Behaviour{Trouble: http.ErrServerClosed}, want: `Step "prepare" failed 5 times.`},
 	}

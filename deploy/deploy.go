@@ -16,6 +16,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"apron"
@@ -98,10 +99,33 @@ func (d *deployer) revision(ctx context.Context, op apron.Operation) (apron.Serv
 }
 
 // events adds lines to the service's event log. A log that cannot be written must not fail a
-// deployment; the server's own log says so.
+// deployment; the server's own log says so. A step that is tried again does not say again what it said.
 func (d *deployer) events(op apron.Operation, lines ...string) {
-	d.append(logs.Stream{Service: op.Service, Name: logs.Events}, op, lines)
+	stream := logs.Stream{Service: op.Service, Name: logs.Events}
+	if op.Attempt > 1 {
+		lines = d.untold(stream, op, lines)
+	}
+	d.append(stream, op, lines)
 }
+
+// recent is more lines than an operation writes.
+const recent = 100
+
+// untold leaves out the lines that are in the stream since the operation began.
+func (d *deployer) untold(stream logs.Stream, op apron.Operation, lines []string) []string {
+	events, err := d.Logs.Read(stream, recent)
+	if err != nil {
+		d.Log.Error("read service log", "service", op.Service, "operation", op.ID, "err", err)
+	}
+	return slices.DeleteFunc(slices.Clone(lines), func(line string) bool {
+		return slices.ContainsFunc(events, func(e logs.Event) bool {
+			return e.Message == prefix+line && !e.At.Before(op.StartedAt.Truncate(time.Millisecond))
+		})
+	})
+}
+
+// prefix is how App Runner marks what it says itself.
+const prefix = "[AppRunner] "
 
 // detail adds lines to the operation's own log.
 func (d *deployer) detail(op apron.Operation, lines ...string) {
@@ -111,7 +135,7 @@ func (d *deployer) detail(op apron.Operation, lines ...string) {
 func (d *deployer) append(stream logs.Stream, op apron.Operation, lines []string) {
 	prefixed := make([]string, len(lines))
 	for i, l := range lines {
-		prefixed[i] = "[AppRunner] " + l
+		prefixed[i] = prefix + l
 	}
 	d.write(stream, op, prefixed)
 }

@@ -31,6 +31,7 @@ const patience = 30 * time.Second
 type images struct {
 	mu   sync.Mutex // guards tags
 	tags map[string]string
+	away error // what Resolve answers, if set
 }
 
 // tag makes the identifier name the image with this content.
@@ -44,6 +45,9 @@ func (i *images) tag(identifier, content string) {
 func (i *images) Resolve(_ context.Context, _ apron.Scope, identifier string) (apron.Image, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	if i.away != nil {
+		return apron.Image{}, i.away
+	}
 	content, ok := i.tags[identifier]
 	if !ok {
 		return apron.Image{}, apron.Faultf(apron.Invalid, "Image %s does not exist.", identifier)

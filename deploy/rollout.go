@@ -55,17 +55,7 @@ func (d *deployer) resolve(ctx context.Context, op apron.Operation) error {
 	if err != nil {
 		return err
 	}
-	started, trigger := begun(op.Type)
-	d.events(op, statusLine(svc), started)
-	if op.Type == apron.OperationCreate && rev.Config.Source.Code != nil && rev.Config.Source.AutoDeployments {
-		d.events(op, "Creating pipeline for automatic deployments.", "Successfully created pipeline for automatic deployments.")
-	}
-	d.events(op,
-		fmt.Sprintf("Deployment with ID : %s started. Triggering event : %s", logs.ShortID(op.ID), trigger),
-		artifact(rev.Config.Source))
-	if rev.CopyOf != 0 {
-		d.events(op, fmt.Sprintf("Going back to revision %d.", rev.CopyOf))
-	}
+	d.tellStart(op, svc, rev)
 	image := rev.Config.Source.Image
 	if image != nil && len(image.Run.Secrets) > 0 {
 		return noSecrets()
@@ -79,12 +69,51 @@ func (d *deployer) resolve(ctx context.Context, op apron.Operation) error {
 	if err != nil {
 		return fmt.Errorf("resolve image %s: %w", image.Identifier, d.passing(op, err))
 	}
-	return d.Store.Tx(ctx, func(tx *store.Tx) error {
+	err = d.Store.Tx(ctx, func(tx *store.Tx) error {
 		if err := tx.SetRevisionImage(ctx, rev.ID, resolved); err != nil {
 			return err
 		}
 		return tx.NoteVersion(ctx, svc.ID, resolved.Digest)
 	})
+	if err != nil {
+		return err
+	}
+	here, err := d.keepsImage(ctx, op, svc, resolved)
+	if here {
+		d.events(op, pulled)
+	}
+	return err
+}
+
+// pulled is App Runner's line for the end of a pull.
+const pulled = "Successfully pulled your application image from ECR."
+
+// keepsImage reports whether the operation is an update to the image that serves: nothing is pulled that
+// is not there, and only the configuration is new.
+func (d *deployer) keepsImage(ctx context.Context, op apron.Operation, svc apron.Service, image apron.Image) (bool, error) {
+	if op.Type != apron.OperationUpdate || svc.Active == "" || svc.Active == op.Revision {
+		return false, nil
+	}
+	active, err := d.Store.Revision(ctx, svc.Active)
+	if err != nil {
+		return false, fmt.Errorf("read active revision: %w", err)
+	}
+	return active.Image == image, nil
+}
+
+// tellStart says what has begun, and what is to be deployed.
+func (d *deployer) tellStart(op apron.Operation, svc apron.Service, rev apron.Revision) {
+	started, trigger := begun(op.Type)
+	d.events(op, statusLine(svc), started)
+	if op.Type == apron.OperationCreate && rev.Config.Source.Code != nil && rev.Config.Source.AutoDeployments {
+		d.events(op, "Creating pipeline for automatic deployments.", "Successfully created pipeline for automatic deployments.")
+	}
+	d.events(op,
+		fmt.Sprintf("Deployment with ID : %s started. Triggering event : %s", logs.ShortID(op.ID), trigger),
+		artifact(rev.Config.Source))
+	if rev.CopyOf != 0 {
+		d.events(op, fmt.Sprintf("Going back to revision %d.", rev.CopyOf))
+	}
 }
 
 // artifact is App Runner's line for what is deployed.
@@ -117,20 +146,12 @@ func (d *deployer) prepare(ctx context.Context, op apron.Operation) error {
 	if err := d.Fleet.PrepareReporting(ctx, rev, d.pulling(op)); err != nil {
 		return fmt.Errorf("pull image %s: %w", rev.Image.Reference, d.passing(op, err))
 	}
-	if svc.Active != "" && svc.Active != rev.ID {
-		active, err := d.Store.Revision(ctx, svc.Active)
-		if err != nil {
-			return fmt.Errorf("read active revision: %w", err)
-		}
-		if op.Type == apron.OperationUpdate && active.Image == rev.Image {
-			return nil // nothing was pulled that was not there
-		}
+	here, err := d.keepsImage(ctx, op, svc, rev.Image)
+	if err != nil || here || rev.Config.Source.Code != nil {
+		return err
 	}
-	if rev.Config.Source.Code != nil {
-		return nil
-	}
-	d.events(op, "Successfully pulled your application image from ECR.")
-	d.detail(op, "Successfully pulled your application image from ECR. Digest: "+rev.Image.Digest)
+	d.events(op, pulled)
+	d.detail(op, pulled+" Digest: "+rev.Image.Digest)
 	return nil
 }
 

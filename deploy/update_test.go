@@ -76,6 +76,27 @@ func TestUpdateOfConfigurationKeepsTheImage(t *testing.T) {
 	}
 }
 
+// An update that names the image that serves looks it up, and says so, though there is nothing to fetch.
+func TestUpdateToTheSameImage(t *testing.T) {
+	w := newWorld(t)
+	svc := w.create()
+	from := len(w.events(svc.ID))
+	w.update(svc.ID, "web:1")
+	w.wantEvents(svc.ID, from,
+		"Service status is set to OPERATION_IN_PROGRESS.",
+		"Service update started.",
+		"Deployment with ID : <id> started. Triggering event : SERVICE_UPDATE",
+		"Deployment Artifact: [Repo Type: ECR], [Image URL: web:1]",
+		"Pulling image web:1 from ECR repository.",
+		"Successfully pulled your application image from ECR.",
+		"Provisioning instances and deploying image for publicly accessible service.",
+		"Performing health check on protocol `TCP` [Port: '8080'].",
+		"Health check is successful. Routing traffic to application.",
+		"Successfully routed incoming traffic to application.",
+		"Service status is set to RUNNING.",
+		"Service update completed successfully. New configuration is deployed.")
+}
+
 func TestUpdateRollsBack(t *testing.T) {
 	tests := map[string]struct {
 		image  enginetest.Behaviour

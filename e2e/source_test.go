@@ -139,6 +139,7 @@ func TestFromSource(t *testing.T) {
 	t.Run("git push", h.testGitPush) // the first: it waits for the base image
 	t.Run("large repository", h.testLargeRepository)
 	t.Run("another port", h.testAnotherPort)
+	t.Run("push to what failed", h.testPushToFailed)
 	t.Run("webhook", h.testWebhook)
 	t.Run("connection", h.testConnection)
 	t.Run("command line", h.testUp)
@@ -289,6 +290,20 @@ func (h *home) testAnotherPort(t *testing.T) {
 	}
 	h.comesToAnswer(t, svc, "two")
 	h.settled(t, svc.ServiceArn)
+	h.remove(t, svc)
+}
+
+// A service that could not be created is not deployed by a push, which says what helps.
+func (h *home) testPushToFailed(t *testing.T) {
+	work := newWorkTree(t)
+	push, url := h.repository("failed")
+	work.commit(map[string]string{"server.js": nodeServer("one")})
+	work.git("push", "--quiet", push, "main")
+	svc := h.settle(t, h.create(t, codeInput("failed", url, "/")).ServiceArn)
+	work.commit(map[string]string{"apprunner.yaml": nodeFile})
+	if said := work.git("push", push, "main"); !strings.Contains(said, "is CREATE_FAILED and not deployed: update the service to have it built again.") {
+		t.Errorf("the push printed\n%s", said)
+	}
 	h.remove(t, svc)
 }
 

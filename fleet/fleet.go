@@ -18,6 +18,7 @@ import (
 
 	"apron"
 	"apron/engine"
+	"apron/logs"
 	"apron/store"
 )
 
@@ -38,6 +39,8 @@ type Config struct {
 	Engine engine.Engine
 	Router Router
 	Log    *slog.Logger
+	// Logs is where a service's events are told. nil: nowhere.
+	Logs *logs.Store
 	// StartWindow is how long a candidate instance that runs may take to become healthy before its
 	// deployment fails. 0: five minutes (App Runner release notes, 2023-12-07).
 	StartWindow time.Duration
@@ -84,6 +87,7 @@ type serving struct {
 	backends map[apron.InstanceID]apron.Backend // sent requests now
 	order    []apron.InstanceID                 // backends in the order they joined
 	prepared int                                // instances of the revision that are made in advance
+	told     failureTold
 }
 
 // New returns a Fleet that does nothing until Restore and Run.

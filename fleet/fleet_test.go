@@ -11,6 +11,7 @@ import (
 	"apron"
 	"apron/engine/enginetest"
 	"apron/fleet"
+	"apron/logs"
 )
 
 func TestFailingInstanceLeavesTheRoute(t *testing.T) {
@@ -30,6 +31,47 @@ func TestFailingInstanceLeavesTheRoute(t *testing.T) {
 		r, ok := w.route(svc.ID)
 		return ok && len(r.Backends) == 1 && r.Backends[0].Addr != first.Addr
 	}, "it is back with its new address")
+}
+
+// The events of a service tell why an instance that served failed, but not each time that it does.
+func TestEventsTellFailures(t *testing.T) {
+	w := newWorld(t)
+	dir, err := logs.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = dir.Close() })
+	w.boot(fast(w.memory), func(c *fleet.Config) { c.Logs = dir })
+	svc, rev := w.serving("web")
+	ready := func(restarts int) (id apron.InstanceID) {
+		w.until(func() bool {
+			all := w.fleet.Instances(rev.ID)
+			if len(all) == 1 && all[0].State == apron.InstanceReady && all[0].Restarts == restarts {
+				id = all[0].ID
+			}
+			return id != ""
+		}, "the instance is ready")
+		return id
+	}
+	for restarts, code := range []int{3, 3, 4} {
+		if !w.memory.Crash(ready(restarts), code) {
+			t.Fatal("there was no process to end")
+		}
+	}
+	ready(3)
+	events, err := dir.Read(logs.Stream{Service: svc.ID, Name: logs.Events}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range events {
+		line, _, _ := strings.Cut(e.Message, "\n")
+		got = append(got, line)
+	}
+	const stopped = "[AppRunner] Your application stopped or failed to start. See logs for more information.  Container exit code: "
+	if want := []string{stopped + "3", stopped + "4"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
 }
 
 // What nobody wants any more is not removed before it has answered, also when its instances have to be

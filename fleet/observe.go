@@ -9,6 +9,7 @@ import (
 
 	"apron"
 	"apron/engine"
+	"apron/logs"
 )
 
 // observe takes in one report of the engine.
@@ -17,6 +18,14 @@ import (
 // report of "starting" changes nothing. So an instance that served under the last control plane
 // goes on serving while the new one finds it again.
 func (f *Fleet) observe(i apron.Instance) {
+	if f.take(i) {
+		f.tellFailure(i)
+	}
+}
+
+// take does observe's work with the lock held, and reports whether the service's events are to tell the
+// failure of the instance.
+func (f *Fleet) take(i apron.Instance) (tell bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	was, known := f.instances[i.ID]
@@ -30,10 +39,44 @@ func (f *Fleet) observe(i apron.Instance) {
 		f.logChange(i)
 	}
 	if s := f.serving[i.Service]; s != nil {
+		bad := i.State == apron.InstanceFailed || i.State == apron.InstanceUnhealthy
+		tell = bad && was.State != i.State && i.Failure != nil && i.Revision == s.route.Revision && s.told.anew(*i.Failure, time.Now())
 		f.updateBackend(s, i)
 		f.updateStarting(s)
 	}
 	f.broadcast()
+	return tell
+}
+
+// tellEvery is how often the events of a service tell the same failure of instances that serve.
+const tellEvery = time.Minute
+
+// failureTold is the last failure that the events of a service told.
+type failureTold struct {
+	summary string
+	at      time.Time
+}
+
+// anew reports whether the failure is to be told, and takes it that it is.
+func (t *failureTold) anew(failure apron.Failure, now time.Time) bool {
+	summary := failure.Summary()
+	if t.summary == summary && now.Sub(t.at) < tellEvery {
+		return false
+	}
+	*t = failureTold{summary: summary, at: now}
+	return true
+}
+
+// tellFailure tells the events of the service why an instance of what serves does not. The engine starts it
+// again.
+func (f *Fleet) tellFailure(i apron.Instance) {
+	if f.cfg.Logs == nil {
+		return
+	}
+	stream := logs.Stream{Service: i.Service, Name: logs.Events}
+	if err := f.cfg.Logs.Append(stream, time.Now(), "[AppRunner] "+i.Failure.Detail()); err != nil {
+		f.cfg.Log.Error("write service log", "service", i.Service, "instance", i.ID, "err", err)
+	}
 }
 
 // sync is told that the engine has reported every instance there was: backends it does not know

@@ -200,6 +200,8 @@ func (cp *controlPlane) deployUpdate(ctx context.Context, f apron.FollowedBranch
 		return fmt.Sprintf("Deploying commit %.7s to service %s.", update.New, svc.Name), nil
 	case svc.Status == apron.ServiceOperationInProgress:
 		return fmt.Sprintf("Service %s will be deployed once its operation in progress has ended.", svc.Name), nil
+	case svc.Status == apron.ServiceCreateFailed:
+		return fmt.Sprintf("Service %s is %s and not deployed: update the service to have it built again.", svc.Name, svc.Status), nil
 	default:
 		return fmt.Sprintf("Service %s is %s and not deployed.", svc.Name, svc.Status), nil
 	}

@@ -202,7 +202,7 @@ func (cp *controlPlane) openFleet() error {
 		return err
 	}
 	cp.fleet = fleet.New(fleet.Config{
-		Store: cp.store, Engine: cp.engine, Router: cp.edge, Log: cp.log.With("part", "fleet"),
+		Store: cp.store, Engine: cp.engine, Router: cp.edge, Logs: cp.logs, Log: cp.log.With("part", "fleet"),
 		StartWindow: cp.cfg.StartWindow, Revisions: cp.cfg.Revisions,
 	})
 	return nil

@@ -25,6 +25,8 @@ const RuntimeDocker = "docker"
 type Configuration struct {
 	Runtime        string // identifier of a managed runtime as the file has it, such as python311; or RuntimeDocker
 	RuntimeVersion string // empty: the newest
+	RuntimeLine    int    // where Runtime stands, from 1; 0: nowhere
+	VersionLine    int    // where RuntimeVersion stands
 	PreBuild       []string
 	Build          []string
 	PostBuild      []string
@@ -201,7 +203,7 @@ func (r *configurationReader) commands(n *yaml.Node, at string) {
 
 func (r *configurationReader) run(n *yaml.Node, at string) {
 	r.mapping(n, at, members{
-		"runtime-version": func(n *yaml.Node, at string) { r.c.RuntimeVersion = r.text(n, at) },
+		"runtime-version": func(n *yaml.Node, at string) { r.c.RuntimeVersion, r.c.VersionLine = r.text(n, at), n.Line },
 		"pre-run":         func(n *yaml.Node, at string) { r.c.PreRun = r.list(n, at) },
 		"command":         func(n *yaml.Node, at string) { r.c.Run.StartCommand = strings.TrimSpace(r.text(n, at)) },
 		"network":         r.network,

@@ -28,7 +28,7 @@ func RuntimeFromAPI(name string) string { return strings.ToLower(strings.Replace
 func (r *configurationReader) runtime(n *yaml.Node, at string) {
 	name := r.text(n, at)
 	_, known := runtimes()[name]
-	if r.c.Runtime = name; name == "" || known || name == RuntimeDocker || naturalRuntime.MatchString(name) {
+	if r.c.Runtime, r.c.RuntimeLine = name, n.Line; name == "" || known || name == RuntimeDocker || naturalRuntime.MatchString(name) {
 		return
 	}
 	r.fail(n, at, "%s is no managed runtime%s", name, suggestion(name))

@@ -2,14 +2,17 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/apprunner"
 	"github.com/aws/aws-sdk-go-v2/service/apprunner/types"
+	"github.com/aws/smithy-go"
 
 	"apron/server"
 )
@@ -22,6 +25,17 @@ func newClient(l server.Local) *apprunner.Client {
 		Credentials:  credentials.NewStaticCredentialsProvider(l.Key.ID, l.Key.Secret, ""),
 		HTTPClient:   &http.Client{Timeout: time.Minute},
 	})
+}
+
+// said is what an error says, with the API's own words in place of the SDK's account of the call. What is
+// the server's fault keeps that account: it has the request's id.
+func said(err error) string {
+	call, called := errors.AsType[*smithy.OperationError](err)
+	answer, answered := errors.AsType[smithy.APIError](err)
+	if !called || !answered || answer.ErrorFault() == smithy.FaultServer {
+		return err.Error()
+	}
+	return strings.Replace(err.Error(), call.Error(), answer.ErrorCode()+": "+answer.ErrorMessage(), 1)
 }
 
 // findService returns the summary of the service with the name, or nil when there is none.

@@ -63,7 +63,7 @@ func (d *deployCommand) create(ctx context.Context, client *apprunner.Client, lo
 		return nil, err
 	}
 	if have != nil {
-		fmt.Fprintf(os.Stderr, "Service %s exists already.\n", d.Name)
+		fmt.Fprintf(os.Stderr, "Service %s exists already and is left as it is.\n", d.Name)
 		return have.ServiceArn, nil
 	}
 	in := &apprunner.CreateServiceInput{

@@ -28,7 +28,7 @@ func main() {
 		code = 0
 	}
 	if err != nil {
-		k.Errorf("%v", err)
+		k.Errorf("%s", said(err))
 	}
 	os.Exit(code)
 }

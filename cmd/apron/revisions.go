@@ -117,5 +117,5 @@ func shortDigest(digest string) string {
 // firstLine returns what a reason says before the log lines that follow.
 func firstLine(reason string) string {
 	line, _, _ := strings.Cut(reason, "\n")
-	return strings.TrimSuffix(line, " Last log lines:")
+	return line
 }

@@ -24,7 +24,7 @@ import (
 func (u *upCommand) deploy(ctx context.Context, local server.Local) error {
 	start := time.Now()
 	if _, err := os.Stat(filepath.Join(u.Dir, source.ConfigurationName)); err != nil {
-		return fmt.Errorf("there is no %s in %s", source.ConfigurationName, u.Dir)
+		return noConfiguration(u.Dir)
 	}
 	name, err := u.name()
 	if err != nil {
