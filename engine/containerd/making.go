@@ -16,7 +16,8 @@ import (
 const makePatience = 2 * time.Minute
 
 // slot waits until this instance may be made, and returns how to let the next one. Making instances is
-// work for the processor: more at a time than there are cores only makes all of them late.
+// work for the processor, which now and then waits for the kernel: one more at a time than there are cores
+// makes use of that, and still more only makes all of them late.
 func (i *instance) slot(ctx context.Context) (release func(), err error) {
 	select {
 	case i.s.slots <- struct{}{}:

@@ -38,7 +38,7 @@ type session struct {
 func openSession(ctx context.Context, cfg Config, cl *client.Client, r *engine.Roster) (*session, error) {
 	s := &session{
 		cfg: cfg, client: cl, roster: r, groups: &serviceGroups{}, pulls: &turns{}, rush: &rush{},
-		slots: make(chan struct{}, max(2, runtime.NumCPU())), spares: make(chan spare, spares),
+		slots: make(chan struct{}, runtime.NumCPU()+1), spares: make(chan spare, spares),
 	}
 	var err error
 	if s.snapshotter, err = snapshotter(ctx, cl); err != nil {
