@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -77,6 +78,41 @@ func TestRestartWithoutControlPlane(t *testing.T) {
 		if err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("%s: %v %v", name, info, err)
 		}
+	}
+}
+
+// Instances that cannot have outlived what ended the router are not sent requests: somebody else may have their
+// addresses.
+func TestRestartWithoutInstances(t *testing.T) {
+	for name, end := range map[string]func(dir string) error{
+		"ended": router.ForgetInstances,
+		"restart of the machine": func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, "router/life"), []byte(`"00000000-0000-0000-0000-000000000000 1"`), 0o600)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := start(t, func(c *router.Config) { c.QueueLimit = 10 * time.Millisecond })
+			var asked atomic.Int32
+			there := backend(t, "i1", func(http.ResponseWriter, *http.Request) { asked.Add(1) })
+			b.publish(route("web.example.com", there))
+			b.want(b.get("http://web.example.com/"), 200, "")
+			if err := errors.Join(b.stop(), b.forsake(), end(b.cfg.Dir)); err != nil {
+				t.Fatal(err)
+			}
+			b.http.CloseIdleConnections()
+			b.run()
+			b.client, b.forsake = b.connect(router.ClientConfig{})
+			b.learnAddresses()
+			if got := b.get("http://web.example.com/"); got.Status != 503 || asked.Load() != 1 {
+				t.Errorf("got %+v, and the address was sent %d requests more", got, asked.Load()-1)
+			}
+			table, err := b.client.Table(t.Context())
+			if err != nil || len(table.Routes) != 1 || len(table.Routes[0].Backends) != 0 {
+				t.Errorf("table %+v, %v", table, err)
+			}
+			b.publish(route("web.example.com", there)) // the control plane knows better
+			b.want(b.get("http://web.example.com/"), 200, "")
+		})
 	}
 }
 

@@ -81,7 +81,7 @@ func serve(ctx context.Context, o *office, public listeners, old *net.UnixConn) 
 	if old != nil {
 		c.elder = newElder(c)
 	}
-	c.restore()
+	c.restore(old != nil)
 	cfg.Log.Info("router serves", "http", c.addresses.HTTP, "https", c.addresses.HTTPS,
 		"version", c.routes.current.Load().source.Version)
 
@@ -111,12 +111,18 @@ func serve(ctx context.Context, o *office, public listeners, old *net.UnixConn) 
 	return err
 }
 
-// restore puts in effect what an earlier router kept. What cannot be read is reported and left
-// out: a router without routes that a control plane can reach is better than none.
-func (c *control) restore() {
+// restore puts in effect what an earlier router kept; heir: that one is at work still. What cannot be read is
+// reported and left out: a router without routes that a control plane can reach is better than none. Instances
+// that have ended with the machine are left out too: requests to their addresses would leave it, or reach
+// whatever has them now.
+func (c *control) restore(heir bool) {
 	var source apron.RouteTable
 	err := loadJSON(filepath.Join(c.stateDir, tableFile), &source)
+	live := heir || c.instancesLive()
 	for i := range source.Routes {
+		if !live {
+			source.Routes[i].Backends = nil
+		}
 		// After a restart of the machine the instances are on their way. Until a control plane says what is
 		// true, users wait for those that do not answer.
 		source.Routes[i].Starting = true

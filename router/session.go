@@ -39,6 +39,7 @@ type control struct {
 	ends      *ends
 	elder     *elder      // nil: there was none
 	retired   atomic.Bool // another router has the state directory
+	noted     atomic.Bool // noteLife has done its work
 
 	mu      sync.Mutex // guards session
 	session *session   // the one followed; nil: none
@@ -313,6 +314,7 @@ func (c *control) installTable(source apron.RouteTable) applied {
 	if err := saveJSON(filepath.Join(c.stateDir, tableFile), source); err != nil {
 		c.log.Error("keep route table", "err", err)
 	}
+	c.noteLife()
 	c.log.Debug("route table in effect", "version", source.Version, "routes", len(source.Routes))
 	return ack
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"apron/engine/containerd"
+	"apron/router"
 )
 
 // Up starts the server in the background, unless it runs already, and returns when it is ready.
@@ -40,6 +41,9 @@ func Down(ctx context.Context, cfg Config, log *slog.Logger) error {
 		if err := stopRole(ctx, cfg.Data, role, log); err != nil {
 			return fmt.Errorf("stop %s: %w", role, err)
 		}
+	}
+	if err := router.ForgetInstances(cfg.Data); err != nil {
+		return err
 	}
 	if err := containerd.Teardown(ctx, cfg.Data); err != nil {
 		return fmt.Errorf("remove what instances left: %w", err)
