@@ -10,6 +10,8 @@ import (
 	"github.com/containerd/errdefs"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // The snapshotters an engine may use, the better first.
@@ -53,4 +55,6 @@ func snapshotter(ctx context.Context, cl *client.Client) (string, error) {
 
 // away reports whether err says that the engine child could not be reached, or went away during the
 // call: neither success nor failure, to be asked again.
-func away(err error) bool { return errdefs.IsUnavailable(err) }
+func away(err error) bool {
+	return errdefs.IsUnavailable(err) || status.Code(err) == codes.Unavailable // Version leaves gRPC's error as it is
+}
