@@ -344,7 +344,7 @@ func TestLastCause(t *testing.T) {
 // TestUnpackEnds: a package that is not wanted any more is not waited for, though dpkg-deb and what it has
 // started would go on writing.
 func TestUnpackEnds(t *testing.T) {
-	if _, err := exec.LookPath("dpkg-deb"); err != nil {
+	if _, err := exec.LookPath("dpkg-deb"); err != nil && os.Getenv("CI") != "true" {
 		t.Skip("there is no dpkg-deb")
 	}
 	dir := t.TempDir()
