@@ -256,7 +256,13 @@ func (s *stage) router(plain, secure string) *exec.Cmd {
 	if err := os.Mkdir(filepath.Join(dir, "router"), 0o700); err != nil {
 		s.Fatal(err)
 	}
-	for name, v := range map[string]any{"table.json": table, "certificates.json": []router.Certificate{{CertPEM: chain, KeyPEM: key}}} {
+	life, err := router.MachineLife()
+	if err != nil {
+		s.Fatal(err)
+	}
+	for name, v := range map[string]any{
+		"table.json": table, "life": life, "certificates.json": []router.Certificate{{CertPEM: chain, KeyPEM: key}},
+	} {
 		b, err := json.Marshal(v)
 		if err != nil {
 			s.Fatal(err)
