@@ -63,10 +63,9 @@ type Engine interface {
 
 	// Watch calls fn for every instance there is, then synced once, and then fn at every change of an
 	// instance: in order, one call at a time, until ctx is done; it then returns ctx's error. An
-	// instance that is to be removed is reported as InstanceStopping before it is asked to end, and a last
-	// time as InstanceGone. synced tells the caller that
-	// an instance it has not heard of does not exist; it is called only when the engine knows, so
-	// after its first contact with what outlived an earlier driver. Neither func may block for long
-	// or call the engine.
+	// instance that is to be removed is reported as InstanceStopping before it is asked to end, and a
+	// last time as InstanceGone. synced tells the caller that an instance it has not heard of does not
+	// exist; it is called only when the engine knows, so after its first contact with what outlived an
+	// earlier driver. Neither func may block for long or call the engine.
 	Watch(ctx context.Context, synced func(), fn func(apron.Instance)) error
 }

@@ -61,11 +61,12 @@ func (c *control) noteLife() {
 		return
 	}
 	now, err := machineLife()
-	if err == nil {
-		err = saveJSON(filepath.Join(c.stateDir, lifeFile), now)
-	}
 	if err != nil {
-		c.log.Error("keep route table", "err", err)
+		return // instancesLive has said so, and a table comes with every change
 	}
-	c.noted.Store(err == nil)
+	if err := saveJSON(filepath.Join(c.stateDir, lifeFile), now); err != nil {
+		c.log.Error("keep route table", "err", err)
+		return
+	}
+	c.noted.Store(true)
 }

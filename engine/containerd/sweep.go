@@ -22,8 +22,8 @@ var instanceName = regexp.MustCompile(`^[0-9a-f]{32}$`)
 
 // sweep removes what a crash, of whichever part, left of instances that are not known: processes and
 // control groups, links, namespaces, name files, logs, root file systems, and the leases of pulls that
-// will not go on; and the pipes of commands, which nobody waits for any more. What is not of this data directory's instances it leaves alone. It goes on after an
-// error.
+// will not go on; and the pipes of commands, which nobody waits for any more. What is not of this data
+// directory's instances it leaves alone. It goes on after an error.
 func (s *session) sweep(ctx context.Context, known map[apron.InstanceID]bool) error {
 	return errors.Join(
 		s.sweepGroups(ctx, known),
