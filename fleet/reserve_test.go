@@ -36,6 +36,7 @@ func TestReserveFollowsService(t *testing.T) {
 	w.wantReserved(first.ID, 2)
 
 	next := w.revision(svc, "web-2", "web")
+	w.record(&svc, apron.ServiceOperationInProgress, first.ID, next.ID) // or it is nobody's to those who tidy up
 	w.start(next)
 	w.must(w.fleet.Serve(t.Context(), svc, next))
 	w.outcome(apron.RevisionSuperseded, first.ID)

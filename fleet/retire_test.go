@@ -176,6 +176,5 @@ func TestRestoreStopsWhatDoesNotServe(t *testing.T) {
 	w.record(&paused, apron.ServicePaused, idle.ID, "")
 
 	w.boot(fast(w.memory), nil)
-	w.until(func() bool { return len(w.fleet.Instances(old.ID))+len(w.fleet.Instances(idle.ID)) == 0 }, "both are stopped")
-	w.wantAsked(map[apron.RevisionID]int{old.ID: 0, next.ID: 1, idle.ID: 0})
+	w.settles(map[apron.RevisionID]int{old.ID: 0, next.ID: 1, idle.ID: 0})
 }
